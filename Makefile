@@ -1,0 +1,40 @@
+# Two commands do everything: `make lab` and `make test`. Each creates .venv once and installs into it
+# what requirements.txt says, again only when that file changes.
+PYTHON ?= python3
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help install lab test run lint lock clean
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+install: .venv/installed ## create .venv and install into it
+
+.venv/installed: requirements.txt requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: make lab PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@touch $@
+
+lab: install ## open JupyterLab on the notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks
+
+test: install ## run every notebook and test
+	$(BIN)/pytest
+
+run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
+	  --ExecutePreprocessor.record_timing=False notebooks/$(NB).ipynb
+
+lint: install ## check the style of code and notebooks
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+lock: install ## renew requirements.lock from requirements.txt
+	grep -v '^-' requirements.txt | $(BIN)/python -m uv pip compile --universal --python-version 3.11 \
+	  --no-header --no-annotate --quiet --output-file requirements.lock -
+
+clean: ## remove .venv and what the tools left
+	rm -rf .venv *.egg-info .pytest_cache .ruff_cache

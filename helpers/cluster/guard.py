@@ -1,0 +1,107 @@
+"""The process that owns the servers of one kernel, and ends them when the kernel ends.
+
+It holds the read end of a pipe from the kernel. However the kernel goes (shutdown, restart, SIGKILL),
+the pipe closes, and the guard ends its servers and removes their directory. It runs in a session of
+its own, so the Stop button's interrupt reaches neither it nor the servers. `atexit` could not do
+this: a killed kernel runs no `atexit`.
+
+It is started by path, not imported, and needs nothing but the standard library (and psutil to pause),
+so that it is up in some 30 ms. Requests and replies are JSON, a line each:
+
+    {"op": "spawn", "name": str, "argv": [str], "env": {str: str}}
+    {"op": "signal", "name": str, "kind": "kill" | "stop" | "pause" | "resume" | "lame_duck"}
+    {"op": "status"}                 -> {"exited": {name: exit code or null}}
+    {"op": "wipe"}                   kill every server, empty the directory
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+WINDOWS = os.name == "nt"
+
+
+class Guard:
+    def __init__(self) -> None:
+        self.directory = tempfile.mkdtemp(prefix="nats-lessons-")
+        self.servers: dict[str, subprocess.Popen] = {}
+
+    def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> dict:
+        with open(os.path.join(self.directory, f"{name}.log"), "ab") as log:
+            self.servers[name] = subprocess.Popen(
+                argv,
+                env=os.environ | env,
+                cwd=self.directory,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                # Windows delivers CTRL_BREAK, its graceful stop, to a process group only.
+                creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0,
+            )
+        return {"pid": self.servers[name].pid}
+
+    def signal(self, name: str, kind: str) -> dict:
+        server = self.servers[name]
+        if server.poll() is not None:
+            return {"running": False}
+        if kind == "kill":
+            server.kill()
+            server.wait()
+        elif kind == "stop":
+            server.send_signal(signal.CTRL_BREAK_EVENT if WINDOWS else signal.SIGTERM)
+        elif kind == "lame_duck":
+            if WINDOWS:
+                raise OSError("lame duck mode needs a POSIX signal, or a server run as a service")
+            server.send_signal(signal.SIGUSR2)
+        else:
+            import psutil  # suspends and resumes on Windows too
+
+            process = psutil.Process(server.pid)
+            process.suspend() if kind == "pause" else process.resume()
+        return {"running": True}
+
+    def status(self) -> dict:
+        return {"exited": {name: server.poll() for name, server in self.servers.items()}}
+
+    def wipe(self) -> dict:
+        for server in self.servers.values():
+            server.kill()
+        for server in self.servers.values():
+            server.wait()
+        self.servers.clear()
+        for entry in os.scandir(self.directory):
+            if entry.is_dir():
+                shutil.rmtree(entry.path, ignore_errors=True)
+        return {}
+
+    def end(self) -> None:
+        self.wipe()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def main() -> None:
+    # Ending this process politely must end the servers too; SystemExit unwinds to `finally`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    guard = Guard()
+    try:
+        print(json.dumps({"directory": guard.directory}), flush=True)
+        for line in sys.stdin:
+            request = json.loads(line)
+            try:
+                reply = getattr(guard, request.pop("op"))(**request)
+            except Exception as error:  # the kernel raises it again, with what to do
+                reply = {"error": f"{type(error).__name__}: {error}"}
+            print(json.dumps(reply), flush=True)
+    except BrokenPipeError:
+        pass  # the kernel went while a reply was on its way
+    finally:
+        guard.end()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,246 @@
+"""What every backend of the cluster offers: nodes, readiness, faults, and errors that say what to do."""
+
+import asyncio
+import json
+import urllib.request
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+import nats
+from nats.js.api import StorageType
+from nats.js.errors import NotFoundError
+
+FAULTS = ("kill", "stop", "pause", "resume", "restart", "lame_duck", "isolate", "heal")
+
+
+class ClusterError(RuntimeError):
+    """The cluster cannot do what was asked; the message names the cause and the repair."""
+
+
+class FaultRefused(ClusterError):
+    """This fault is not injected here: the servers are not the project's, or the system cannot."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One server: its name, client URL, and monitoring URL (None where nobody published one)."""
+
+    name: str
+    url: str
+    monitor: str | None
+
+
+async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
+    """The first truthy answer of `probe`; ClusterError(`what`) when none came in `seconds`."""
+    try:
+        async with asyncio.timeout(seconds):
+            while not (answer := await probe()):
+                await asyncio.sleep(every)
+            return answer
+    except TimeoutError:
+        raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
+
+
+async def get_json(url: str, timeout: float = 1.0) -> dict | None:
+    """A monitoring page as a dict, or None where nobody answers with JSON and status 200."""
+
+    def get() -> dict | None:
+        try:
+            with urllib.request.urlopen(url, timeout=timeout) as response:
+                return json.load(response)
+        except (OSError, ValueError):  # refused, timed out, an HTTP error, half a reply
+            return None
+
+    return await asyncio.to_thread(get)
+
+
+class Cluster(ABC):
+    """A running cluster. Faults take a node's name and return when they have taken effect."""
+
+    backend: str
+    nodes: tuple[Node, ...]
+    domain: str | None = None
+    owned = True  # the project started the servers, and may break them and delete from them
+
+    def __init__(self) -> None:
+        self._paused: set[str] = set()
+        self._claimed: set[str] = set()
+
+    # -- what a client needs ------------------------------------------------------------------
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments for `nats.connect`: every node, and reconnects quick enough for a lesson."""
+
+        async def no_traceback(error: Exception) -> None:
+            """Callbacks must not print: nats-py's default would print a traceback a lost socket."""
+
+        return {
+            "servers": self.urls,
+            "error_cb": no_traceback,
+            "connect_timeout": 0.5,
+            "reconnect_time_wait": 0.05,
+            "max_reconnect_attempts": -1,
+            "ping_interval": 1,
+            "max_outstanding_pings": 2,
+        }
+
+    @property
+    def operator_options(self) -> dict[str, Any]:
+        """The same for the system account, which alone may ask `$SYS` and move the meta leader."""
+        return self.options | {"user": "operator", "password": "operator"}
+
+    def node(self, name: str) -> Node:
+        for node in self.nodes:
+            if node.name == name:
+                return node
+        raise ClusterError(f"no node {name!r}: the nodes are {', '.join(n.name for n in self.nodes)}")
+
+    def __repr__(self) -> str:
+        return f"{len(self.nodes)} nodes, JetStream domain {self.domain}: " + ", ".join(
+            node.name for node in self.nodes
+        )
+
+    # -- state --------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def states(self) -> dict[str, str]:
+        """Each node's name and what became of it: "running", "paused" or "down"."""
+
+    async def wait_ready(self, timeout: float = 30) -> None:
+        """Returns when every node is healthy and a stream of three replicas accepted a message."""
+        try:
+            nc = await nats.connect(**self.options | {"allow_reconnect": False})
+        except Exception as error:
+            raise ClusterError(f"no node of {self.urls} lets a client in: {error}") from error
+        try:
+            await poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made")
+        finally:
+            await nc.close()
+        await poll(self._healthy, timeout, "not every node reports healthy: see `states()`")
+
+    async def _accepts(self, nc: nats.NATS) -> bool:
+        """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""
+        probe = "PROBE_" + nc._nuid.next().decode()
+        js = nc.jetstream(domain=self.domain, timeout=0.3)
+        try:
+            await js.add_stream(
+                name=probe,
+                subjects=[probe],
+                num_replicas=min(3, len(self.nodes)),
+                storage=StorageType.MEMORY,
+            )
+            await js.publish(probe, b"ready?")
+        except Exception:
+            return False  # the poll around this asks again, and has a limit
+        finally:
+            try:
+                await js.delete_stream(probe)
+            except Exception:
+                pass
+        return True
+
+    async def _healthy(self) -> bool:
+        pages = [get_json(f"{node.monitor}/healthz") for node in self.nodes if node.monitor]
+        return all(page and page.get("status") == "ok" for page in await asyncio.gather(*pages))
+
+    # -- faults -------------------------------------------------------------------------------
+
+    @abstractmethod
+    async def _signal(self, node: Node, kind: str) -> None:
+        """kill, stop, pause, resume or lame_duck, to the server process itself."""
+
+    @abstractmethod
+    async def _start(self, node: Node) -> None:
+        """Starts a node that is down, with the data it had."""
+
+    async def _down(self, name: str) -> bool:
+        return (await self.states())[name] == "down"
+
+    async def kill(self, name: str) -> None:
+        """SIGKILL: the process is gone at once, nothing is flushed, nobody is told."""
+        await self._signal(self.node(name), "kill")
+        self._paused.discard(name)
+        await poll(lambda: self._down(name), 10, f"{name} survived its kill")
+
+    async def stop(self, name: str) -> None:
+        """SIGTERM: the server hands its leaderships on and exits."""
+        await self.resume(name)  # a paused process cannot act on a signal
+        await self._signal(self.node(name), "stop")
+        await poll(lambda: self._down(name), 20, f"{name} did not stop")
+
+    async def lame_duck(self, name: str) -> None:
+        """SIGUSR2: the server hands on its leaderships, asks its clients to leave, then exits."""
+        await self.resume(name)
+        await self._signal(self.node(name), "lame_duck")
+        await poll(lambda: self._down(name), 60, f"{name} is still there")
+
+    async def pause(self, name: str) -> None:
+        """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
+        await self._signal(self.node(name), "pause")
+        self._paused.add(name)
+
+    async def resume(self, name: str) -> None:
+        """SIGCONT: a paused node goes on where it stood."""
+        if name in self._paused:
+            await self._signal(self.node(name), "resume")
+            self._paused.discard(name)
+
+    async def restart(self, name: str, timeout: float = 30) -> None:
+        """Starts a node, after a graceful stop where it runs, and waits until it is healthy."""
+        node = self.node(name)
+        if not await self._down(name):
+            await self.stop(name)
+        await self._start(node)
+        await poll(lambda: self._answers(node), timeout, f"{name} is not healthy after its restart")
+
+    async def _answers(self, node: Node) -> bool:
+        page = await get_json(f"{node.monitor}/healthz")
+        return bool(page and page.get("status") == "ok")
+
+    async def isolate(self, name: str) -> None:
+        """Cuts every route of a node to the others; its clients stay connected to it."""
+        raise FaultRefused(f"the {self.backend} backend cannot cut routes")
+
+    async def heal(self) -> None:
+        """Restores every route that `isolate` cut."""
+
+    async def restore_all(self, timeout: float = 30) -> None:
+        """Heals, resumes and starts whatever is not running, and waits until all nodes are ready."""
+        await self.heal()
+        for name, state in (await self.states()).items():
+            if state == "paused":
+                await self.resume(name)
+            elif state == "down":
+                await self._start(self.node(name))
+        await self.wait_ready(timeout)
+
+    # -- tidying up ---------------------------------------------------------------------------
+
+    async def clear(self, js: nats.js.JetStreamContext, *streams: str) -> None:
+        """Deletes these streams where they exist, so that a notebook can run again.
+
+        On somebody else's cluster a stream that was there before this kernel is left alone:
+        ClusterError names it.
+        """
+        for name in streams:
+            try:
+                if not self.owned and name not in self._claimed:
+                    await js.stream_info(name)
+                    raise ClusterError(
+                        f"the stream {name} was here before this notebook, so it stays: use another "
+                        f"account, unset NATS_URL, or delete it yourself with `nats stream rm {name}`"
+                    )
+                await js.delete_stream(name)
+            except NotFoundError:
+                pass
+            self._claimed.add(name)
+
+    async def close(self) -> None:
+        """Ends what this backend started. The end of the kernel does the same."""

@@ -1,0 +1,87 @@
+"""What the servers say of themselves, as data frames: nodes, streams, consumers; and a sampler over time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Self
+
+import pandas as pd
+from nats.js import JetStreamContext
+
+from .cluster.interface import Cluster, get_json
+
+
+async def streams(js: JetStreamContext) -> pd.DataFrame:
+    """A row a stream, by name: retention, storage, replicas, leader, messages, bytes, first_seq, last_seq."""
+    rows = [
+        {
+            "stream": info.config.name,
+            "retention": info.config.retention,
+            "storage": info.config.storage,
+            "replicas": info.config.num_replicas,
+            "leader": info.cluster.leader if info.cluster else None,
+            "messages": info.state.messages,
+            "bytes": info.state.bytes,
+            "first_seq": info.state.first_seq,
+            "last_seq": info.state.last_seq,
+        }
+        for info in await js.streams_info()
+    ]
+    return pd.DataFrame(rows).set_index("stream").sort_index() if rows else pd.DataFrame()
+
+
+async def lag(js: JetStreamContext, stream: str) -> pd.DataFrame:
+    """A row a consumer of `stream`: pending, ack_pending, redelivered, waiting (counts), ack_floor (stream_seq)."""
+    rows = [
+        {
+            "consumer": info.name,
+            "pending": info.num_pending,
+            "ack_pending": info.num_ack_pending,
+            "redelivered": info.num_redelivered,
+            "waiting": info.num_waiting,
+            "ack_floor": info.ack_floor.stream_seq,
+        }
+        for info in await js.consumers_info(stream)
+    ]
+    return pd.DataFrame(rows).set_index("consumer").sort_index() if rows else pd.DataFrame()
+
+
+async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:
+    """One monitoring page (`/varz`, `/jsz`, `/routez`, `/connz`, ...) of every node; None where it is down."""
+    pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in cluster.nodes))
+    return {node.name: found for node, found in zip(cluster.nodes, pages, strict=True)}
+
+
+class Sampler:
+    """Asks `probe` every `every` seconds while the `async with` block runs.
+
+    `frame` then holds a row a sample: `seconds` since the start, and what the probe's mapping held.
+    A probe that raises while a node is down leaves a gap, a row of missing values.
+    """
+
+    def __init__(self, probe: Callable[[], Awaitable[Mapping]], every: float = 0.1) -> None:
+        self._probe, self._every = probe, every
+        self._rows: list[dict] = []
+
+    async def _run(self) -> None:
+        while True:
+            row = {"seconds": time.perf_counter() - self._start}
+            try:
+                row |= await self._probe()
+            except Exception as error:
+                row["error"] = f"{type(error).__name__}: {error}"
+            self._rows.append(row)
+            await asyncio.sleep(self._every)
+
+    async def __aenter__(self) -> Self:
+        self._start = time.perf_counter()
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        return pd.DataFrame(self._rows)

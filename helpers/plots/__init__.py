@@ -1,0 +1,41 @@
+"""The plots, a module a notebook, a function a plot: data frame in, Axes out, alt text with it.
+
+One style for all: the Okabe-Ito colours, each with a line style and a marker of its own, so that no
+plot needs colour to be read.
+"""
+
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+# Okabe and Ito, "Color Universal Design" (2008): distinct under every common colour blindness.
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, YELLOW, BLACK = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000",
+)  # fmt: skip
+COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY, BLACK)
+LINES = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1)), (0, (1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+HATCHES = ("", "//", "..", "xx", "\\\\", "++", "oo")
+
+
+def axes(width: float = 8, height: float = 3.6) -> Axes:
+    """Axes in the lessons' style, on a figure of its own; no global setting is touched."""
+    _, ax = plt.subplots(figsize=(width, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+    return ax
+
+
+def describe(ax: Axes, alt: str) -> Axes:
+    """Attaches the sentence that stands for the picture where it cannot be seen."""
+    ax.figure.alt = alt
+    return ax
+
+
+def show(ax: Axes) -> None:
+    """Displays the figure of `ax` with its alt text and closes it, so that no second copy appears."""
+    from IPython.display import display  # the other plots' code runs without a notebook
+
+    figure = ax.figure
+    display(figure, metadata={"image/png": {"alt": figure.alt}})
+    plt.close(figure)
