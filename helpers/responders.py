@@ -19,7 +19,7 @@ SUBJECT, QUEUE, HEADER = "inventory.check", "inventory", "X-Correlation-ID"
 
 
 class Responder:
-    """One process, in the queue group `inventory` on `inventory.check`, and alone on `inventory.check.<name>`.
+    """One process: in the queue group `inventory` on `inventory.check`, alone on `inventory.check.<name>`.
 
     The answer is `{"responder", "productId", "available"}`. A request with a correlation ID is also noted on
     `log.<name>`, under the same header, at the moment it is received.
@@ -129,7 +129,10 @@ async def serve(name: str, servers: list[str], shelf: dict[str, int], work: floa
 
     # nats-py 2.16 writes the PING of a flush, and so of a drain, ahead of what waits in its buffer; a
     # buffer of one byte never lets anything wait, so that the UNSUB of a drain goes first, as it must.
-    nc = await nats.connect(servers=servers, name=name, error_cb=no_traceback, pending_size=1)
+    nc = await nats.connect(
+        servers=servers, name=name, error_cb=no_traceback, pending_size=1,
+        connect_timeout=1, reconnect_time_wait=0.05, max_reconnect_attempts=20,
+    )  # fmt: skip
     tasks: set[asyncio.Task] = set()
     turn = asyncio.Semaphore(at_once)
 

@@ -86,7 +86,7 @@ class _Collect(logging.Handler):
 
 
 def logger(name: str) -> tuple[logging.Logger, list[logging.LogRecord]]:
-    """A logger that prints nothing, and the list it collects its records in, each with its `correlation_id`."""
+    """A logger that prints nothing, and the list of its records, each with a `correlation_id`."""
     collect = _Collect()
     collect.addFilter(CorrelationFilter())
     log = logging.getLogger(name)

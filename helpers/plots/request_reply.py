@@ -128,11 +128,12 @@ def latency(samples: pd.DataFrame) -> Axes:
     ax = axes(height=4)
     groups = samples.groupby(["responders", "at once"], sort=True)
     loads = sorted(samples["at once"].unique())
-    colours = {1: VERMILION, 3: BLUE}
+    colours = {1: VERMILION, 3: BLUE}  # three have markers too, for greyscale
     for (count, at_once), rows in groups:
         ms = np.sort(rows["ms"])
         ax.step(
             ms, np.arange(1, len(ms) + 1) / len(ms), where="post", linewidth=2,
+            marker="o" if count == 3 else None, markersize=5, markevery=max(1, len(ms) // 8),
             color=colours.get(count, ORANGE), linestyle=LINES[loads.index(at_once)],
             label=f"{count} responder{'s' * (count > 1)}, {at_once} at once",
         )  # fmt: skip
