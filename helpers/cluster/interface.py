@@ -190,8 +190,9 @@ class Cluster(ABC):
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
-        await self._signal(self.node(name), "pause")
-        self._paused.add(name)
+        node = self.node(name)
+        self._paused.add(name)  # first: a cell stopped in between must not forget it
+        await self._signal(node, "pause")
 
     async def resume(self, name: str) -> None:
         """SIGCONT: a paused node goes on where it stood."""
