@@ -41,8 +41,7 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
         else:
             backend = "embedded"
     key = (backend, *sorted(settings.items()))
-    if key in _open:
-        cluster = _open[key]
+    if key in _open and not (cluster := _open[key]).closed:
         await cluster.restore_all()
         return cluster
     if backend == "embedded":
