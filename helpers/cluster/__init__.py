@@ -26,8 +26,8 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
     """The cluster of this kernel, ready: an R3 publish was accepted. Called again, the same one.
 
     `backend` is "external", "compose" or "embedded"; by default external where NATS_URL is set, compose
-    where the cluster of `make cluster` runs, else embedded. `settings` go to the embedded backend, and
-    choose it where there is no NATS_URL: `Embedded(size=4, sync_interval="2m")`.
+    where the cluster of `make cluster` runs, else embedded. `settings` go to the embedded backend:
+    `Embedded(size=4, sync_interval="2m")`; those that the compose cluster does not suit choose it.
     Raises ClusterError with the cause and the repair.
     """
     loop = asyncio.get_running_loop()
@@ -36,7 +36,7 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
     if backend is None:
         if os.environ.get("NATS_URL"):
             backend = "external"
-        elif not settings and await asyncio.to_thread(compose.up):
+        elif compose.suits(**settings) and await asyncio.to_thread(compose.up):
             backend = "compose"
         else:
             backend = "embedded"

@@ -7,7 +7,7 @@ import shutil
 import socket
 from typing import TYPE_CHECKING
 
-from .interface import Cluster, ClusterError, Node
+from .interface import Cluster, ClusterError, Node, poll
 
 if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cluster should not pay
     from docker import DockerClient
@@ -96,6 +96,25 @@ def up() -> bool:
         client.close()
 
 
+def suits(size: int = 4, sync_interval: str = "2m", links: bool = True) -> bool:
+    """Whether the compose cluster is what these settings of the embedded one ask for."""
+    return size == len(SERVICES) and sync_interval == "2m"
+
+
+async def _greets(node: Node) -> bool:
+    """Whether the server itself, not the engine in its place, accepts clients."""
+    host, port = node.url.removeprefix("nats://").split(":")
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                return (await reader.readline()).startswith(b"INFO ")
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
+        return False
+
+
 class Compose(Cluster):
     """The cluster of `make cluster`. It outlives the kernel: `make cluster-down` ends it."""
 
@@ -136,6 +155,13 @@ class Compose(Cluster):
         engine = {name: found[name]["State"] if name in found else "removed" for name in SERVICES}
         self._paused = {name for name, state in engine.items() if state == "paused"}
         return {name: s if s in ("running", "paused") else "down" for name, s in engine.items()}
+
+    async def wait_ready(self, timeout: float = 30) -> None:
+        # The engine accepts connections for a node that does not listen yet, and drops them again,
+        # which nats-py takes for the cluster's answer.
+        for node in self.nodes:
+            await poll(lambda n=node: _greets(n), timeout, f"{node.name} lets no client in: see `docker ps`")
+        await super().wait_ready(timeout)
 
     async def _signal(self, node: Node, kind: str) -> None:
         await asyncio.to_thread(self._act, node.name, kind, (await self.states())[node.name])
@@ -182,4 +208,5 @@ class Compose(Cluster):
 
     async def close(self) -> None:
         """Lets go of the cluster, which runs on for the next notebook: `make cluster-down` ends it."""
+        self.closed = True
         self._client.close()
