@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cl
     from docker.models.networks import Network
 
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "nats-enterprise-patterns")  # .env tells Compose the same
-SERVICES = {f"nats-server-{i}": f"route-{i}" for i in range(1, 5)}  # and the node's alias among the routes
+SERVICES = {f"nats-server-{i}": (f"route-{i}", f"198.51.100.1{i}") for i in range(1, 5)}  # alias, address
 MONITORS = range(8222, 8226)
 SOCKET = "/var/run/docker.sock"
 SIGNALS = {"kill": "SIGKILL", "stop": "SIGTERM", "lame_duck": "SIGUSR2"}
@@ -196,13 +196,13 @@ class Compose(Cluster):
         await asyncio.to_thread(cut)
 
     async def heal(self) -> None:
-        """Puts every node that was cut off back on the network of the routes, under its alias."""
+        """Puts every node that was cut off back on the network of the routes, as it was before."""
 
         def join() -> None:
-            for name, alias in SERVICES.items():
+            for name, (alias, address) in SERVICES.items():
                 container = self._container(name)
                 if not self._routed(container):
-                    self._routes().connect(container, aliases=[alias])
+                    self._routes().connect(container, aliases=[alias], ipv4_address=address)
 
         await asyncio.to_thread(join)
 
