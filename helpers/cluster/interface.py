@@ -34,9 +34,14 @@ class Node:
 
 async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
     """The first truthy answer of `probe`; ClusterError(`what`) when none came in `seconds`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout_at(deadline):  # for a probe that hangs
             while not (answer := await probe()):
+                # Before Python 3.12 `asyncio.wait_for` inside a probe may swallow the time-out above.
+                if clock() > deadline:
+                    raise TimeoutError
                 await asyncio.sleep(every)
             return answer
     except TimeoutError:
