@@ -183,8 +183,8 @@ class Cluster(ABC):
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
+        self._paused.add(self.node(name).name)  # first: an interrupted pause is resumed too
         await self._signal(self.node(name), "pause")
-        self._paused.add(name)
 
     async def resume(self, name: str) -> None:
         """SIGCONT: a paused node goes on where it stood."""
