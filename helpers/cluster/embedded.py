@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import guard
@@ -190,23 +191,33 @@ class Embedded(Cluster):
                 for i, one in enumerate(self.nodes)
             ]
         self._environments = {
-            node.name: {
-                "NODE": node.name,
-                "ZONE": f"zone:{'ab'[i % 2]}",
-                "CLIENT": f"127.0.0.1:{clients[i]}",
-                "ADVERTISE": f"127.0.0.1:{clients[i]}",
-                "MONITOR": f"127.0.0.1:{monitors[i]}",
+            node.name: self._environment(node.name, f"zone:{'ab'[i % 2]}", clients[i], monitors[i])
+            | {
                 "ROUTE": routes[i],
                 # Behind links a node gives away a dead address, or gossip would lead around them.
                 "ROUTE_ADVERTISE": routes[i] if self._links is None else f"127.0.0.1:{i + 1}",
                 # Every node is told of every other: routes from a seed alone often miss the election.
-                "ROUTES": f"[{', '.join('nats://' + route for route in dialled[i])}]",
-                # json quotes a Windows path's backslashes as the server's configuration does.
-                "STORE": json.dumps(str(self._guard.directory / node.name)),
-                "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
+                "ROUTES": self._list(dialled[i]),
             }
             for i, node in enumerate(self.nodes)
         }
+
+    def _environment(self, name: str, zone: str, client: int, monitor: int) -> dict[str, str]:
+        return {
+            "NODE": name,
+            "ZONE": zone,
+            "CLIENT": f"127.0.0.1:{client}",
+            "ADVERTISE": f"127.0.0.1:{client}",
+            "MONITOR": f"127.0.0.1:{monitor}",
+            # json quotes a Windows path's backslashes as the server's configuration does.
+            "STORE": json.dumps(str(self._guard.directory / name)),
+            "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
+        }
+
+    @staticmethod
+    def _list(addresses: Iterable[str]) -> str:
+        """As the server's configuration writes a list of addresses."""
+        return f"[{', '.join('nats://' + address for address in addresses)}]"
 
     async def _elected(self) -> bool:
         """Whether a meta leader stands before the first election must have failed, on our own ports."""

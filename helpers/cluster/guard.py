@@ -11,7 +11,8 @@ so that it is up in some 30 ms. Requests and replies are JSON, a line each:
     {"op": "spawn", "name": str, "argv": [str], "env": {str: str}}
     {"op": "signal", "name": str, "kind": "kill" | "stop" | "pause" | "resume" | "lame_duck"}
     {"op": "status"}                 -> {"exited": {name: exit code or null}}
-    {"op": "link", "name": str, "target": "host:port", "delay": seconds, "hesitation": seconds} -> {"port": int}
+    {"op": "link", "name": str, "target": "host:port", "delay": seconds, "hesitation": seconds}
+                                     -> {"port": int}
     {"op": "tune", "names": [str], "cut": bool or null, "delay": seconds or null}
     {"op": "wipe"}                   kill every server, close the links, empty the directory
 """
