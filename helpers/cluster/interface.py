@@ -35,11 +35,13 @@ class Node:
 async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
     """The first truthy answer of `probe`; ClusterError(`what`) when none came in `seconds`."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             while not (answer := await probe()):
                 await asyncio.sleep(every)
             return answer
     except TimeoutError:
+        if not limit.expired():
+            raise  # the probe's own
         raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
 
 

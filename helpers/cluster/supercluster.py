@@ -11,14 +11,14 @@ START = 30  # seconds: regions find each other only after the first election's t
 
 
 class Supercluster(Embedded):
-    """Embedded clusters joined by gateways, with `config/supercluster.conf`; the kernel owns them.
+    """Embedded clusters joined by gateways, with `config/supercluster.conf`; owned by the kernel.
 
     Every gateway connection goes through a link: it carries the delay, and can be cut. `settings` are
     those of `Embedded`.
     """
 
     backend = "embedded supercluster"
-    config = CONFIG.with_name("supercluster.conf")
+    config = CONFIG.with_name("hub.conf")
     first_election = START
 
     def __init__(
@@ -53,14 +53,15 @@ class Supercluster(Embedded):
     async def _lay_out(self, preferred: bool) -> None:
         names = [f"{region}-{number}" for region, number in self._homes]
         self._region = dict(zip(names, (region for region, _ in self._homes), strict=True))
-        ports = free_ports(4 * self._size)
+        ports = free_ports(5 * self._size)
         preferred_ports = [base + i for i in range(self._size) for base in (4232, 8232)]
         if preferred and all_free(preferred_ports):
             clients, monitors = preferred_ports[::2], preferred_ports[1::2]
         else:
             clients, monitors = ports[: self._size], ports[self._size : 2 * self._size]
         routes = [f"127.0.0.1:{port}" for port in ports[2 * self._size : 3 * self._size]]
-        gateways = [f"127.0.0.1:{port}" for port in ports[3 * self._size :]]
+        gateways = [f"127.0.0.1:{port}" for port in ports[3 * self._size : 4 * self._size]]
+        self._leaf_ports = dict(zip(names, ports[4 * self._size :], strict=True))
         self.nodes = tuple(
             Node(name, f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
             for name, client, monitor in zip(names, clients, monitors, strict=True)
@@ -73,9 +74,13 @@ class Supercluster(Embedded):
                 "REGION": region,
                 "ROUTE": routes[i],
                 "ROUTE_ADVERTISE": routes[i],
+                # A site of one node lists itself: JetStream in a cluster demands a route.
                 "ROUTES": self._list(
-                    routes[j] for j, other in enumerate(names) if j != i and self._region[other] == region
+                    routes[j]
+                    for j, (other, _) in enumerate(self._homes)
+                    if other == region and (j != i or region == TIEBREAKER)
                 ),
+                "LEAF": f"127.0.0.1:{self._leaf_ports[name]}",
                 "GATEWAY": gateways[i],
                 "GATEWAY_ADVERTISE": f"127.0.0.1:{i + 1}",  # dead, or gossip would lead around the links
                 "GATEWAYS": f"[{', '.join(remotes[region])}]",
@@ -108,6 +113,24 @@ class Supercluster(Embedded):
             if not page or len(page.get("outbound_gateways") or {}) < len(self.regions) - 1:
                 return False
         return True
+
+    async def leaf(self, name: str, region: str, domain: str) -> Node:
+        """Starts one more server, a leaf node of `region` with a JetStream domain of its own."""
+        hubs = [f"learner:learner@127.0.0.1:{self._leaf_ports[n.name]}" for n in self.regions[region]]
+        client, monitor = free_ports(2)
+        node = Node(name, f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
+        environment = self._environment(name, "", client, monitor) | {
+            "DOMAIN": domain,
+            "HUB": self._list(hubs).replace("nats:", "nats-leaf:"),
+        }
+        config = str(self.config.with_name("leaf.conf"))
+        await self._ask("spawn", name=name, argv=[self._server, "-c", config], env=environment)
+        await poll(lambda: self._joined_hub(node), 10, f"the leaf {name} does not reach {region}")
+        return node
+
+    async def _joined_hub(self, leaf: Node) -> bool:
+        page = await get_json(f"{leaf.monitor}/leafz")
+        return bool(page and page.get("leafs"))
 
     def _between(self, *regions: str) -> list[str]:
         """The links that have one end in one of `regions` and the other in none."""
