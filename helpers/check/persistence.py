@@ -61,12 +61,12 @@ async def auditable_queue(js: JetStreamContext) -> Outcome:
         return not_attempted("the cluster has no stream JOBS yet.")
     if info.config.retention != "workqueue":
         return not_yet(f"JOBS has retention {info.config.retention}; the task is about a work queue.")
-    others = [other for other in await js.streams_info() if other.config.name != "JOBS"]
+    republished = info.config.republish.dest.split(".")[0] if info.config.republish else None
     audits = [
         other
-        for other in others
+        for other in await js.streams_info()
         if any(source.name == "JOBS" for source in other.config.sources or [])
-        or (info.config.republish and other.config.subjects)
+        or any(subject.split(".")[0] == republished for subject in other.config.subjects or [])
     ]
     if not audits:
         return not_yet("no other stream listens to what JOBS republishes, and none sources JOBS.")
