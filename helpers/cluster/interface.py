@@ -45,6 +45,8 @@ async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every:
                 await asyncio.sleep(every)
             return answer
     except TimeoutError:
+        if clock() < deadline:
+            raise  # the probe's own
         raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
 
 
