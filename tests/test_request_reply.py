@@ -66,7 +66,7 @@ def test_a_thousand_at_once_and_every_answer_is_its_own():
 
 
 async def leaving(how, requests=1_000, at_once=200, timeout=3):
-    """Asks without pause while inventory-2 leaves in the middle: answers by ID, who received what, the retry."""
+    """Asks without pause while inventory-2 leaves in the middle: answers, who received what, the retry."""
     async with team_of_three(work=0.02) as (nc, team):
         received: dict[str, set[str]] = {}
 
@@ -142,7 +142,7 @@ def test_a_responder_that_cannot_start_says_why():
         cluster = await open_cluster()
         nc = await nats.connect(**cluster.options)
         try:
-            with pytest.raises(RuntimeError, match="inventory-1 did not start: .*Error"):
+            with pytest.raises(RuntimeError, match=r"inventory-1 did not start: .*Error"):
                 await responders.start(nc, ["nats://127.0.0.1:1"], ["inventory-1"], SHELF, work=0)
         finally:
             await nc.close()
