@@ -137,6 +137,26 @@ def test_what_a_drain_sends_first():
     assert asyncio.run(sent(1)) == ["UNSUB", "PING"]
 
 
+def test_a_responder_that_drains_unsubscribes_before_it_asks_whether_that_was_seen():
+    """What keeps its drain from losing a request now and then; under load alone it would show too rarely."""
+
+    async def run():
+        cluster = await open_cluster()
+        nc = await nats.connect(**cluster.options)
+        team = {}
+        try:
+            async with tapped(cluster.urls[0]) as wire:
+                team = await responders.start(nc, [wire.url], NAMES[:1], SHELF, work=0)
+                before = len(wire.verbs)
+                await team.pop("inventory-1").leave("drain")
+                return [verb for verb in wire.verbs[before:] if verb in ("UNSUB", "PING")]
+        finally:
+            responders.close(team)
+            await nc.close()
+
+    assert asyncio.run(run())[:2] == ["UNSUB", "PING"]
+
+
 def test_a_responder_that_cannot_start_says_why():
     async def run():
         cluster = await open_cluster()
