@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install lab test run lint lock clean
+.PHONY: help install lab test test-browser run lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -23,6 +23,10 @@ lab: install ## open JupyterLab on the notebooks
 
 test: install ## run every notebook and test
 	$(BIN)/pytest
+
+test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/pytest -m browser tests/test_browser.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
