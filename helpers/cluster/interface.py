@@ -45,6 +45,8 @@ async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every:
                 await asyncio.sleep(every)
             return answer
     except TimeoutError:
+        if clock() < deadline:
+            raise  # the probe's own
         raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
 
 
@@ -190,8 +192,9 @@ class Cluster(ABC):
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
-        await self._signal(self.node(name), "pause")
-        self._paused.add(name)
+        node = self.node(name)
+        self._paused.add(name)  # first: a cell stopped in between must not forget it
+        await self._signal(node, "pause")
 
     async def resume(self, name: str) -> None:
         """SIGCONT: a paused node goes on where it stood."""
