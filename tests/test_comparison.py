@@ -25,8 +25,9 @@ def written(path: Path, printed: str, count: int | None = 1) -> Path:
 
 def nbval(path: Path) -> int:
     """The exit code of strict nbval under the project's own configuration."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pyproject.toml"]
-    return subprocess.run([*command, f"--confcutdir={ROOT}", "-p", "conftest", str(path)], cwd=ROOT).returncode
+    command = [sys.executable, "-m", "pytest", "-q", "-c", "pyproject.toml", f"--confcutdir={ROOT}"]
+    options = ["-p", "no:cacheprovider", "-p", "conftest", str(path)]
+    return subprocess.run([*command, *options], cwd=ROOT).returncode
 
 
 @pytest.mark.parametrize(
