@@ -43,7 +43,7 @@ def test_every_port_is_published_on_loopback_only():
 
 def test_the_file_and_the_backend_say_the_same():
     services = definition()["services"]
-    assert f"COMPOSE_PROJECT_NAME={backend.PROJECT}\n" in (ROOT / ".env").read_text()
+    assert f"COMPOSE_PROJECT_NAME={backend.NAME}\n" in (ROOT / ".env").read_text()
     for service, (alias, address) in backend.SERVICES.items():
         assert services[service]["networks"]["routes"] == {"aliases": [alias], "ipv4_address": address}
         assert services[service]["environment"]["NODE"] == service
