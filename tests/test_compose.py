@@ -266,7 +266,7 @@ def test_nothing_acked_is_lost_when_a_leader_fails(compose, fault):
             await cluster.restore_all()
 
             replay = await js.subscribe("orders", ordered_consumer=True)
-            found = [int((await replay.next_msg(timeout=10)).data) for _ in range(500)]
+            found = [int((await replay.next_msg(timeout=30)).data) for _ in range(500)]
             await replay.unsubscribe()
             verdict = ledger.against(found)
             assert str(verdict) == ("sent 500 = acked 500 = stored 500 · lost 0 · twice 0 · reordered 0"), (
