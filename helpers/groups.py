@@ -46,8 +46,9 @@ class Pool:
     async def kill(self) -> None:
         """Cancels the oldest worker where it stands: what it holds is neither acked nor returned."""
         task, _ = self._running.pop(next(iter(self._running)))
-        task.cancel()
-        await asyncio.wait([task])
+        while not task.done():  # before Python 3.12 wait_for may swallow a cancellation
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
 
     async def resize(self, size: int) -> None:
         """Adds or removes workers until there are `size`."""
@@ -128,7 +129,7 @@ async def throughput(
     workers: int,
     batch: int,
     service: float,
-    seconds: float = 0.25,
+    seconds: float = 0.2,
 ) -> float:
     """Messages/s that `workers` of a new consumer acknowledge, each `service` seconds a message.
 

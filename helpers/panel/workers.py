@@ -42,6 +42,7 @@ class WorkersPanel:
         self.now: dict[str, float] = {}
         self._js, self._random = js, random.Random(seed)
         self._tasks: list[asyncio.Task] = []
+        self._halt = asyncio.Event()
         self._switching: asyncio.Task | None = None
         self._handle = None
         self._reset()
@@ -105,14 +106,14 @@ class WorkersPanel:
         config = ConsumerConfig(durable_name=DURABLE, ack_wait=2, max_deliver=3)
         await self._js.add_consumer(STREAM, config)
         self._reset()
+        self._halt = asyncio.Event()
         self._pool = Pool(self._work)
         self._tasks = [asyncio.create_task(task()) for task in (self._publish, self._manage, self._watch)]
         self.status.value = "running"
 
     async def _stop(self) -> None:
         tasks, self._tasks = self._tasks, []
-        for task in tasks:
-            task.cancel()
+        self._halt.set()  # not cancelled: before Python 3.12 wait_for may swallow that
         if tasks:
             await asyncio.wait(tasks)
             await self._pool.close()
@@ -120,20 +121,22 @@ class WorkersPanel:
 
     async def _publish(self) -> None:
         due = 0.0
-        for number in count(1):
-            while self.rate.value == 0:
+        numbers = count(1)
+        while not self._halt.is_set():
+            if self.rate.value == 0:
                 await asyncio.sleep(0.05)
+                continue
             now = time.perf_counter()
             due = max(due + 1 / self.rate.value, now - 0.2)  # never make up for more than 0.2 s
             await asyncio.sleep(max(0.0, due - now))
             try:
-                await self._js.publish(SUBJECT, str(number).encode(), timeout=0.5)
+                await self._js.publish(SUBJECT, str(next(numbers)).encode(), timeout=0.5)
                 self._published += 1
             except QUIET:
                 await asyncio.sleep(0.05)
 
     async def _manage(self) -> None:
-        while True:
+        while not self._halt.is_set():
             await self._pool.resize(self.workers.value)
             await asyncio.sleep(0.05)
 
@@ -152,13 +155,13 @@ class WorkersPanel:
                         await msg.ack()
                         self._paid += 1
                     else:
-                        await msg.nak(delay=0.3)
+                        await msg.nak(delay=0.2)
                         self._given_up += msg.metadata.num_delivered == 3
         finally:
             await worker.unsubscribe()
 
     async def _watch(self) -> None:
-        while True:
+        while not self._halt.is_set():
             try:
                 info = await self._js.consumer_info(STREAM, DURABLE, timeout=0.5)
             except QUIET:
