@@ -40,7 +40,9 @@ async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
     if not config.backoff:
         return not_yet(f"the server would wait {config.ack_wait:g} s before every retry; it has no backoff.")
     if config.backoff != [1, 3]:
-        return not_yet(f"the server says backoff={config.backoff}: the first retry after 1 s, the next 3 s later.")
+        return not_yet(
+            f"the server says backoff={config.backoff}: the first retry after 1 s, the next 3 s later."
+        )
     if config.max_deliver != 3:
         return not_yet(
             f"the server says max_deliver={config.max_deliver}: the first delivery counts as well, "
@@ -60,7 +62,7 @@ async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
 
 
 async def recovered_letter(js: JetStreamContext, recovered: dict[int, bytes]) -> Outcome:
-    """Exercise 2: LETTERS stores the advisories of TILL's durable `till`; `recovered` the payloads by sequence."""
+    """Exercise 2: LETTERS keeps the advisories on TILL's durable `till`, `recovered` payloads by sequence."""
     letters, till = await _stream(js, "LETTERS"), await _stream(js, "TILL")
     if letters is None and till is None and not recovered:
         return not_attempted("the cluster has neither TILL nor LETTERS, and `recovered` is empty.")

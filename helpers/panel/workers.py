@@ -36,7 +36,9 @@ class WorkersPanel:
         wide = {"style": {"description_width": "80px"}, "layout": Layout(width="330px")}
         self.workers = IntSlider(workers, 0, 8, description="workers", **wide)
         self.rate = IntSlider(rate, 0, 200, 10, description="orders / s", **wide)
-        self.failures = FloatSlider(0, min=0, max=1, step=0.05, description="failing", readout_format=".0%", **wide)
+        self.failures = FloatSlider(
+            0, min=0, max=1, step=0.05, description="failing", readout_format=".0%", **wide
+        )
         self.run = ToggleButton(False, description="Run", icon="play")
         self.status = Label("stopped")
         self.now: dict[str, float] = {}

@@ -7,7 +7,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from . import BLUE, COLOURS, GREEN, HATCHES, LINES, MARKERS, ORANGE, VERMILION, axes, describe
+from . import BLUE, COLOURS, GREEN, HATCHES, LINES, MARKERS, VERMILION, axes, describe
 
 
 def _stack(rows: int, height: float, ratios: list[float] | None = None, **more: object) -> np.ndarray:
@@ -48,7 +48,9 @@ def shares(paid: dict[str, pd.DataFrame], slow: str) -> Axes:
             + f", done after {frame['seconds'].max():.1f} s"
         )  # fmt: skip
     grid[0].set_ylabel("sequence in ORDERS")
-    return describe(grid[0], f"Orders paid by each worker over time; {slow} is slow. " + "; ".join(told) + ".")
+    return describe(
+        grid[0], f"Orders paid by each worker over time; {slow} is slow. " + "; ".join(told) + "."
+    )
 
 
 def lag(samples: pd.DataFrame, marks: dict[str, float] | None = None) -> Axes:
@@ -75,7 +77,11 @@ def lag(samples: pd.DataFrame, marks: dict[str, float] | None = None) -> Axes:
     crew.set(ylabel="workers")
 
     for ax, column, colour, hatch in zip(
-        counts, ("pending", "ack_pending", "redelivered"), (BLUE, GREEN, VERMILION), ("", "...", "///"), strict=True
+        counts,
+        ("pending", "ack_pending", "redelivered"),
+        (BLUE, GREEN, VERMILION),
+        ("", "...", "///"),
+        strict=True,
     ):
         ax.fill_between(
             seconds, frame[column], facecolor=colour, alpha=0.25, hatch=hatch, edgecolor=colour, linewidth=0
@@ -134,9 +140,7 @@ def attempts(timelines: dict[str, list[float]]) -> Axes:
     ax = axes(height=0.8 + 0.55 * len(timelines))
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="0.9")
-    for row, ((label, moments), colour, marker) in enumerate(
-        zip(timelines.items(), COLOURS, MARKERS, strict=False)
-    ):
+    for row, (moments, colour, marker) in enumerate(zip(timelines.values(), COLOURS, MARKERS, strict=False)):
         ax.plot(moments, [row] * len(moments), color=colour, marker=marker, markersize=8, linewidth=1)
         ax.annotate(
             f"{len(moments)} deliveries in {moments[-1]:.2f} s", (moments[-1], row), xytext=(10, 0),
@@ -181,7 +185,9 @@ def revenue(windows: pd.Series, expected: pd.Series, seen: int) -> Axes:
     ax.bar(places, expected, 0.9, facecolor="none", edgecolor="black", linestyle=":", label="data file")
     ax.set_xticks(places, [f"{hour:%H:%M}" for hour in hours], rotation=45, fontsize=9)
     ax.set(
-        ylabel="USD", ylim=(0, expected.max() * 1.1), xlabel=f"order placed in the hour from, {hours[0]:%d %B %Y}"
+        ylabel="USD",
+        ylim=(0, expected.max() * 1.1),
+        xlabel=f"order placed in the hour from, {hours[0]:%d %B %Y}",
     )
     ax.set_title(f"{seen} payments: {windows.sum():,.2f} USD", loc="left", fontsize=10)
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -197,7 +203,9 @@ def outage(samples: pd.DataFrame, killed: float) -> Axes:
     ax = axes()
     seconds, top, still = samples["seconds"], samples["placed"].max(), {}
     for column, colour, line in (("placed", BLUE, "-"), ("paid", VERMILION, "--")):
-        ax.step(seconds, samples[column], where="post", color=colour, linestyle=line, linewidth=2, label=column)
+        ax.step(
+            seconds, samples[column], where="post", color=colour, linestyle=line, linewidth=2, label=column
+        )
         moments = seconds[samples[column].diff() > 0]
         still[column] = moments.diff().max()
     ax.axvline(killed, color="0.3", linewidth=1.2, linestyle=":")
@@ -207,7 +215,9 @@ def outage(samples: pd.DataFrame, killed: float) -> Axes:
     ax.set(xlabel="seconds", ylabel="orders", ylim=(0, top * 1.12))
     ax.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     told = ", ".join(f"{label} stands still for {gap:.1f} s" for label, gap in still.items())
-    return describe(ax, f"Orders over time around the kill of the consumer's leader: {told}; both end at {top}.")
+    return describe(
+        ax, f"Orders over time around the kill of the consumer's leader: {told}; both end at {top}."
+    )
 
 
 def redraw(ax: Axes, handle: DisplayHandle | None = None) -> DisplayHandle:
