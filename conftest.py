@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parent
 NEEDS = {
     "docker": "a Docker engine and Compose: make test-docker",
+    "browser": "Chromium: make test-browser",
     "cli": "the nats CLI, the exporter and Prometheus: make test-cli",
 }
 left_out = pytest.StashKey[Counter]()

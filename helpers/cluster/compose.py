@@ -153,7 +153,6 @@ class Compose(Cluster):
     async def states(self) -> dict[str, str]:
         found = await asyncio.to_thread(find, self._client)
         engine = {name: found[name]["State"] if name in found else "removed" for name in SERVICES}
-        self._paused = {name for name, state in engine.items() if state == "paused"}
         return {name: s if s in ("running", "paused") else "down" for name, s in engine.items()}
 
     async def wait_ready(self, timeout: float = 30) -> None:
@@ -162,6 +161,10 @@ class Compose(Cluster):
         for node in self.nodes:
             await poll(lambda n=node: _greets(n), timeout, f"{node.name} lets no client in: see `docker ps`")
         await super().wait_ready(timeout)
+
+    async def resume(self, name: str) -> None:
+        """Unpauses a paused node, whichever kernel paused it: the engine knows."""
+        await self._signal(self.node(name), "resume")
 
     async def _signal(self, node: Node, kind: str) -> None:
         await asyncio.to_thread(self._act, node.name, kind, (await self.states())[node.name])
