@@ -282,7 +282,7 @@ def test_the_loop_is_not_starved(lab):
 def loaded(lab: Lab, count: int, **config: object) -> None:
     lab.stream("BULK", **config)
     if count:
-        lab(bulk.publish(lab.nc, (("bulk.%d" % (i % 5), b"%d" % i, {"N": str(i)}) for i in range(count))))
+        lab(bulk.publish(lab.nc, ((f"bulk.{i % 5}", b"%d" % i, {"N": str(i)}) for i in range(count))))
 
 
 def replayed(lab: Lab, **arguments: object) -> list[bulk.Columns]:
