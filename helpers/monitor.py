@@ -31,7 +31,10 @@ async def streams(js: JetStreamContext) -> pd.DataFrame:
 
 
 async def lag(js: JetStreamContext, stream: str) -> pd.DataFrame:
-    """A row a consumer of `stream`: pending, ack_pending, redelivered, waiting (counts), ack_floor (stream_seq)."""
+    """A row a consumer of `stream`: pending, ack_pending, redelivered and waiting, as counts; ack_floor.
+
+    `ack_floor` is the stream sequence up to which everything is acknowledged.
+    """
     rows = [
         {
             "consumer": info.name,
@@ -47,7 +50,7 @@ async def lag(js: JetStreamContext, stream: str) -> pd.DataFrame:
 
 
 async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:
-    """One monitoring page (`/varz`, `/jsz`, `/routez`, `/connz`, ...) of every node; None where it is down."""
+    """One monitoring page (`/varz`, `/jsz`, `/routez`, ...) of every node; None where it is down."""
     pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in cluster.nodes))
     return {node.name: found for node, found in zip(cluster.nodes, pages, strict=True)}
 
@@ -63,15 +66,23 @@ class Sampler:
         self._probe, self._every = probe, every
         self._rows: list[dict] = []
 
+    async def _sample(self) -> None:
+        row = {"seconds": self.elapsed}
+        try:
+            row |= await self._probe()
+        except Exception as error:
+            row["error"] = f"{type(error).__name__}: {error}"
+        self._rows.append(row)
+
     async def _run(self) -> None:
         while True:
-            row = {"seconds": time.perf_counter() - self._start}
-            try:
-                row |= await self._probe()
-            except Exception as error:
-                row["error"] = f"{type(error).__name__}: {error}"
-            self._rows.append(row)
+            await self._sample()
             await asyncio.sleep(self._every)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the sampling began."""
+        return time.perf_counter() - self._start
 
     async def __aenter__(self) -> Self:
         self._start = time.perf_counter()
@@ -81,6 +92,7 @@ class Sampler:
     async def __aexit__(self, *_: object) -> None:
         self._task.cancel()
         await asyncio.wait([self._task])
+        await self._sample()  # the state in which the block ended
 
     @property
     def frame(self) -> pd.DataFrame:

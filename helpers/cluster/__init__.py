@@ -34,8 +34,7 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
     if backend is None:
         backend = "external" if os.environ.get("NATS_URL") else "embedded"
     key = (backend, *sorted(settings.items()))
-    if key in _open:
-        cluster = _open[key]
+    if key in _open and not (cluster := _open[key]).closed:
         await cluster.restore_all()
         return cluster
     if backend == "embedded":

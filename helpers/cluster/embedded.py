@@ -217,4 +217,5 @@ class Embedded(Cluster):
         await self._ask("signal", name=node.name, kind=kind)
 
     async def close(self) -> None:
+        self.closed = True
         await asyncio.to_thread(self._guard.close)

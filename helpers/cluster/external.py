@@ -7,7 +7,7 @@ from typing import Any
 import nats
 from nats.js.errors import ServiceUnavailableError
 
-from .interface import Cluster, ClusterError, FaultRefused, Node
+from .interface import ONE_TRY, Cluster, ClusterError, FaultRefused, Node
 
 NODES_NEEDED = 3  # a stream of three replicas needs as many
 
@@ -50,7 +50,7 @@ class External(Cluster):
 
     async def start(self) -> "External":
         try:
-            nc = await nats.connect(**self.options | {"allow_reconnect": False})
+            nc = await nats.connect(**self.options | ONE_TRY)
         except Exception as error:
             raise ClusterError(
                 f"no NATS server lets us in at NATS_URL={os.environ['NATS_URL']} ({error}): start it, "

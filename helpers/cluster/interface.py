@@ -12,7 +12,7 @@ import nats
 from nats.js.api import StorageType
 from nats.js.errors import NotFoundError
 
-FAULTS = ("kill", "stop", "pause", "resume", "restart", "lame_duck", "isolate", "heal")
+ONE_TRY = {"allow_reconnect": False, "max_reconnect_attempts": 1}
 
 
 class ClusterError(RuntimeError):
@@ -62,6 +62,7 @@ class Cluster(ABC):
     backend: str
     nodes: tuple[Node, ...]
     domain: str | None = None
+    closed = False
     owned = True  # the project started the servers, and may break them and delete from them
 
     def __init__(self) -> None:
@@ -86,7 +87,8 @@ class Cluster(ABC):
             "error_cb": no_traceback,
             "connect_timeout": 0.5,
             "reconnect_time_wait": 0.05,
-            "max_reconnect_attempts": -1,
+            # Some minutes of outage. Not -1: with that, nats-py's first connect never gives up either.
+            "max_reconnect_attempts": 1000,
             "ping_interval": 1,
             "max_outstanding_pings": 2,
         }
@@ -116,7 +118,7 @@ class Cluster(ABC):
     async def wait_ready(self, timeout: float = 30) -> None:
         """Returns when every node is healthy and a stream of three replicas accepted a message."""
         try:
-            nc = await nats.connect(**self.options | {"allow_reconnect": False})
+            nc = await nats.connect(**self.options | ONE_TRY)
         except Exception as error:
             raise ClusterError(f"no node of {self.urls} lets a client in: {error}") from error
         try:

@@ -1,0 +1,38 @@
+"""Seconds from nothing to the first acknowledged R3 publish, over fresh starts of four nodes.
+
+    python benchmarks/startup.py [starts]
+
+Prints median, worst, and how often a first election failed and the start was made afresh.
+"""
+
+import asyncio
+import statistics
+import sys
+import time
+
+from helpers.cluster.embedded import Embedded
+
+
+async def main(starts: int) -> None:
+    seconds, layouts = [], 0
+
+    class Counted(Embedded):
+        def _lay_out(self, preferred: bool) -> None:
+            nonlocal layouts
+            layouts += 1
+            super()._lay_out(preferred)
+
+    for n in range(starts):
+        begin = time.perf_counter()
+        cluster = await Counted().start()
+        seconds.append(time.perf_counter() - begin)
+        await cluster.close()
+        print(f"{n + 1:>3} of {starts}: {seconds[-1]:.2f} s")
+    print(
+        f"ready in a median of {statistics.median(seconds):.2f} s, at worst {max(seconds):.2f} s, "
+        f"{layouts - starts} of {starts} first elections failed"
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main(int(sys.argv[1]) if len(sys.argv) > 1 else 20))

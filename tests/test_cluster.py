@@ -1,0 +1,333 @@
+"""The embedded and the external backend: one interface, real processes, errors that say what to do."""
+
+import asyncio
+import os
+import re
+import socket
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import pytest
+from nats.js.errors import NotFoundError
+
+import helpers.cluster
+from helpers.cluster import ClusterError, FaultRefused, open_cluster
+from helpers.cluster.embedded import ATTEMPTS, Embedded, find_server, free_ports
+from helpers.cluster.external import External
+from helpers.cluster.interface import get_json, poll
+from helpers.ledger import Ledger
+
+ROOT = Path(__file__).parents[1]
+
+
+@asynccontextmanager
+async def embedded(**settings):
+    cluster = await Embedded(**settings).start()
+    try:
+        yield cluster
+    finally:
+        await cluster.close()
+
+
+@asynccontextmanager
+async def client(cluster):
+    nc = await nats.connect(**cluster.options)
+    try:
+        yield nc, nc.jetstream(domain=cluster.domain)
+    finally:
+        await nc.close()
+
+
+async def publish(js, subject, msg_id, limit=25):
+    """Until it is acknowledged, with one message ID."""
+
+    async def once():
+        try:
+            return await js.publish(subject, b"", timeout=0.5, headers={"Nats-Msg-Id": str(msg_id)})
+        except nats.errors.Error:
+            return None
+
+    return await poll(once, limit, f"{subject} was not acknowledged")
+
+
+def test_four_nodes_as_the_mission_names_them():
+    async def run():
+        async with embedded() as cluster, client(cluster) as (_, js):
+            assert [node.name for node in cluster.nodes] == [f"nats-server-{i}" for i in range(1, 5)]
+            account = await js.account_info()
+            assert account.domain == "enterprise"
+            page = await get_json(f"{cluster.nodes[0].monitor}/varz")
+            assert page["cluster"]["name"] == "nats-cluster"
+            assert set(page["tags"]) == {"nats-server-1", "zone:a"}
+            assert all("127.0.0.1" in url for url in cluster.urls)
+            system = await nats.connect(**cluster.operator_options)
+            answer = await system.request("$SYS.REQ.SERVER.PING", b"", timeout=2)
+            assert b"nats-server-" in answer.data
+            await system.close()
+            with pytest.raises(NotFoundError):
+                await js.stream_info("PROBE")
+            assert not await js.streams_info(), "the readiness probe was left behind"
+
+    asyncio.run(run())
+
+
+def test_everything_listens_on_loopback_only():
+    async def run():
+        async with embedded() as cluster:
+            ours = set()
+            for node in cluster.nodes:
+                page = await get_json(f"{node.monitor}/varz")
+                ours |= {page["port"], page["http_port"], page["cluster"]["cluster_port"]}
+                assert page["host"] == page["cluster"]["addr"] == page["http_host"] == "127.0.0.1"
+            assert len(ours) == 12
+
+    asyncio.run(run())
+
+
+def test_every_fault_takes_effect_and_restore_all_undoes_it():
+    async def run():
+        async with embedded() as cluster:
+            name = "nats-server-3"
+            faults = ["kill", "stop", "pause"] + ([] if os.name == "nt" else ["lame_duck"])
+            for fault in faults:
+                await getattr(cluster, fault)(name)
+                expected = "paused" if fault == "pause" else "down"
+                assert (await cluster.states())[name] == expected, fault
+                await cluster.restore_all()
+                assert set((await cluster.states()).values()) == {"running"}, fault
+            await cluster.restart(name)
+            assert set((await cluster.states()).values()) == {"running"}
+            with pytest.raises(FaultRefused):
+                await cluster.isolate(name)
+            with pytest.raises(ClusterError, match=r"no node 'nats-server-9'.*nats-server-1"):
+                await cluster.kill("nats-server-9")
+
+    asyncio.run(run())
+
+
+def test_acked_messages_survive_the_death_of_all_four():
+    async def run():
+        async with embedded() as cluster, client(cluster) as (_, js):
+            await js.add_stream(name="ORDERS", subjects=["orders"], num_replicas=3)
+            ledger = Ledger()
+            for n in range(200):
+                ledger.sent.append(n)
+                await publish(js, "orders", n)
+                ledger.acked.add(n)
+            await asyncio.gather(*(cluster.kill(node.name) for node in cluster.nodes))
+            assert set((await cluster.states()).values()) == {"down"}
+            await cluster.restore_all()
+            sub = await poll(lambda: subscribed(js), 20, "ORDERS has no leader")
+            found = [await sub.next_msg(timeout=5) for _ in range(200)]
+            verdict = ledger.against(int(msg.headers["Nats-Msg-Id"]) for msg in found)
+            assert (verdict.lost, verdict.twice, verdict.reordered, verdict.stored) == (0, 0, 0, 200)
+
+    async def subscribed(js):
+        try:
+            return await js.subscribe("orders", stream="ORDERS", ordered_consumer=True)
+        except nats.errors.Error:
+            return None
+
+    asyncio.run(run())
+
+
+def test_opening_twice_gives_the_same_cluster_and_a_closed_one_is_replaced():
+    async def run():
+        first = await open_cluster("embedded", size=3)
+        await first.kill("nats-server-2")
+        assert await open_cluster("embedded", size=3) is first
+        assert set((await first.states()).values()) == {"running"}, "the second call did not repair it"
+        await first.close()
+        with pytest.raises(ClusterError, match="closed"):
+            await first.states()
+        second = await open_cluster("embedded", size=3)
+        assert second is not first
+        await second.close()
+
+    asyncio.run(run())
+
+
+def test_two_clusters_side_by_side_share_nothing():
+    async def run():
+        async with embedded(size=3) as one, embedded(size=3) as two:
+            assert not set(one.urls) & set(two.urls)
+            async with client(one) as (_, js):
+                await js.add_stream(name="ORDERS", subjects=["orders"])
+            async with client(two) as (_, js):
+                assert not await js.streams_info()
+
+    asyncio.run(run())
+
+
+def test_mission_ports_where_free_others_where_not():
+    with socket.socket() as taken:
+        # Without the option, the closed connections of the test before make the port look taken.
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
+        try:
+            taken.bind(("127.0.0.1", 4222))
+            taken.listen()
+        except OSError:
+            pass  # somebody listens there: the same case
+
+        async def run():
+            async with embedded(size=3) as cluster:
+                assert not any(url.endswith((":4222", ":4223", ":4224")) for url in cluster.urls)
+
+        asyncio.run(run())
+
+
+def test_a_port_taken_between_the_look_and_the_start_costs_one_attempt(monkeypatch):
+    """The race of two notebooks started together: `all_free` still says yes."""
+    with socket.socket() as taken:
+        port = free_ports(1)[0]
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        tried = []
+
+        def ports(count):
+            tried.append(count)
+            fresh = free_ports(count)
+            return [port, *fresh[1:]] if len(tried) == 1 else fresh
+
+        monkeypatch.setattr("helpers.cluster.embedded.all_free", lambda _: False)
+        monkeypatch.setattr("helpers.cluster.embedded.free_ports", ports)
+
+        async def run():
+            async with embedded(size=3) as cluster:
+                assert str(port) not in "".join(cluster.urls)
+
+        asyncio.run(run())
+        assert 2 <= len(tried) // 2 <= ATTEMPTS
+
+
+def test_no_nats_server_says_how_to_get_one(monkeypatch):
+    monkeypatch.setattr("helpers.cluster.embedded.shutil.which", lambda *_, **__: None)
+    with pytest.raises(ClusterError, match="make install"):
+        find_server()
+
+
+def test_a_server_that_cannot_start_shows_its_own_words_and_leaves_nothing(monkeypatch, tmp_path):
+    broken = tmp_path / "nats.conf"
+    broken.write_text("jetstream { no_such_option: 1 }")
+    monkeypatch.setattr("helpers.cluster.embedded.CONFIG", broken)
+    cluster = Embedded(size=3)
+    directory = cluster._guard.directory
+    with pytest.raises(ClusterError, match="no_such_option"):
+        asyncio.run(cluster.start())
+    assert not directory.exists()
+
+
+def test_an_old_python_is_told_so():
+    source = (ROOT / "helpers" / "__init__.py").read_text()
+    code = f"import sys; sys.version_info = (3, 9, 1); sys.version = '3.9.1 (old)'\n{source}"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "need Python 3.11 or newer, this kernel runs 3.9.1" in done.stderr and "make lab" in done.stderr
+
+
+# -- somebody else's cluster ----------------------------------------------------------------------
+
+
+def attached(monkeypatch, url, **environment):
+    monkeypatch.setenv("NATS_URL", url)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return External()
+
+
+def test_external_is_used_and_never_harmed(monkeypatch):
+    async def run():
+        async with embedded() as theirs, client(theirs) as (_, js):
+            await js.add_stream(name="ORDERS", subjects=["orders"])
+            await publish(js, "orders", 1)
+            monkeypatch.setenv("NATS_URL", theirs.urls[0])
+            cluster = await open_cluster()
+            assert cluster.backend == "external" and cluster.domain == "enterprise"
+            for fault in ("kill", "stop", "pause", "restart", "lame_duck", "isolate"):
+                with pytest.raises(FaultRefused, match="somebody else's"):
+                    await getattr(cluster, fault)(cluster.nodes[0].name)
+            with pytest.raises(ClusterError, match="ORDERS was here before"):
+                await cluster.clear(js, "ORDERS")
+            assert (await js.stream_info("ORDERS")).state.messages == 1
+            await cluster.clear(js, "OURS")
+            await js.add_stream(name="OURS", subjects=["ours"])
+            await cluster.clear(js, "OURS")
+            with pytest.raises(NotFoundError):
+                await js.stream_info("OURS")
+            assert set((await theirs.states()).values()) == {"running"}
+            helpers.cluster._open.clear()
+
+    asyncio.run(run())
+
+
+def test_external_nobody_there(monkeypatch):
+    url = f"nats://127.0.0.1:{free_ports(1)[0]}"
+    cluster = attached(monkeypatch, url)
+    with pytest.raises(ClusterError, match=f"{re.escape(url)}.*unset NATS_URL"):
+        asyncio.run(cluster.start())
+
+
+@asynccontextmanager
+async def lone_server(*arguments):
+    port = free_ports(1)[0]
+    server = subprocess.Popen(  # noqa: ASYNC220 - it returns at once
+        [find_server(), "-a", "127.0.0.1", "-p", str(port), *arguments], stderr=subprocess.DEVNULL
+    )
+    try:
+        url = f"nats://127.0.0.1:{port}"
+
+        async def answers():
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
+                return True
+            except OSError:
+                return False
+
+        await poll(answers, 10, f"{url} does not answer")
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def test_external_without_jetstream(monkeypatch):
+    async def run():
+        async with lone_server() as url:
+            with pytest.raises(ClusterError, match="JetStream is off"):
+                await attached(monkeypatch, url).start()
+
+    asyncio.run(run())
+
+
+def test_external_with_too_few_nodes(monkeypatch, tmp_path):
+    async def run():
+        async with lone_server("-js", "-sd", str(tmp_path)) as url:
+            with pytest.raises(ClusterError, match=r"1 node.* need 3 or more"):
+                await attached(monkeypatch, url).start()
+
+    asyncio.run(run())
+
+
+def test_external_with_another_domain(monkeypatch):
+    async def run():
+        async with embedded(size=3) as theirs:
+            cluster = attached(monkeypatch, theirs.urls[0], NATS_JS_DOMAIN="elsewhere")
+            with pytest.raises(ClusterError, match="is 'enterprise', NATS_JS_DOMAIN says 'elsewhere'"):
+                await cluster.start()
+
+    asyncio.run(run())
+
+
+def test_external_takes_credentials_from_the_url(monkeypatch):
+    async def run():
+        async with embedded(size=3) as theirs:
+            host = theirs.urls[0].removeprefix("nats://")
+            good = await attached(monkeypatch, f"nats://learner:learner@{host}").start()
+            assert good.domain == "enterprise"
+            with pytest.raises(ClusterError, match="correct NATS_URL"):
+                await attached(monkeypatch, f"nats://learner:wrong@{host}").start()
+
+    asyncio.run(run())

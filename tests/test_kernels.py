@@ -1,0 +1,194 @@
+"""The cluster belongs to the kernel: it survives Stop, and ends with the kernel however the kernel ends."""
+
+import json
+import queue
+import socket
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from jupyter_client.manager import KernelManager
+
+ROOT = Path(__file__).parents[1]
+OPEN = """
+import asyncio, json, nats
+from helpers.cluster import open_cluster
+cluster = await open_cluster()
+guard = cluster._guard._process.pid
+print(json.dumps({
+    "guard": guard, "directory": str(cluster._guard.directory), "urls": cluster.urls,
+    "states": await cluster.states(),
+}))
+"""
+
+
+class Kernel:
+    """A real kernel, as JupyterLab and nbval start it, in the notebooks' folder."""
+
+    def __init__(self):
+        self.manager = KernelManager(kernel_name="python3")
+        self.manager.start_kernel(cwd=str(ROOT / "notebooks"))
+        self.client = self.manager.client()
+        self.client.start_channels()
+        self.client.wait_for_ready(timeout=60)
+
+    def run(self, code, timeout=60):
+        """What the code prints; raises what it raised as a RuntimeError of its name."""
+        return self.result(self.client.execute(code), timeout)
+
+    def result(self, request, timeout=60):
+        text = []
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                message = self.client.get_iopub_msg(timeout=max(0.1, deadline - time.monotonic()))
+            except queue.Empty:
+                raise TimeoutError(f"no end of the cell in {timeout} s") from None
+            if message["parent_header"].get("msg_id") != request:
+                continue
+            content = message["content"]
+            if message["msg_type"] == "stream":
+                text.append(content["text"])
+            elif message["msg_type"] == "error":
+                raise RuntimeError(content["ename"])
+            elif message["msg_type"] == "status" and content["execution_state"] == "idle":
+                return "".join(text)
+
+    def open_cluster(self):
+        return Owned(json.loads(self.run(OPEN)))
+
+    def end(self):
+        self.client.stop_channels()
+        self.manager.shutdown_kernel(now=True)
+
+
+class Owned:
+    """The processes, the ports and the directory that must go with their kernel."""
+
+    def __init__(self, described):
+        self.urls, self.states = described["urls"], described["states"]
+        self.directory = Path(described["directory"])
+        guard = psutil.Process(described["guard"])
+        self.processes = [guard, *guard.children()]
+        assert len(self.processes) == 5 and self.alive() == 5
+
+    def alive(self):
+        return sum(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self.processes)
+
+    def open_ports(self):
+        found = []
+        for url in self.urls:
+            with socket.socket() as s:
+                if s.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) == 0:
+                    found.append(url)
+        return found
+
+    def left(self):
+        return {
+            name: what
+            for name, what in (
+                ("processes", self.alive()),
+                ("ports", self.open_ports()),
+                ("directory", self.directory.exists()),
+            )
+            if what
+        }
+
+    def gone(self, limit=15):
+        deadline = time.monotonic() + limit
+        while (left := self.left()) and time.monotonic() < deadline:
+            psutil.wait_procs(self.processes, timeout=0.1)
+        return not left or pytest.fail(f"left behind after {limit} s: {left}")
+
+
+@contextmanager
+def kernel():
+    running = Kernel()
+    try:
+        yield running
+    finally:
+        running.end()
+
+
+def interrupt_when_waiting(running, code):
+    """Starts a cell, presses Stop once it prints, and returns when it has ended."""
+    request = running.client.execute(code, stop_on_error=False)
+    while True:
+        message = running.client.get_iopub_msg(timeout=20)
+        if message["parent_header"].get("msg_id") == request and message["msg_type"] == "stream":
+            break
+    running.manager.interrupt_kernel()
+    return running.result(request, timeout=5)
+
+
+def test_stop_ends_an_idle_await_and_leaves_the_cluster_alone():
+    with kernel() as running:
+        owned = running.open_cluster()
+        with pytest.raises(RuntimeError, match=r"KeyboardInterrupt|CancelledError"):
+            interrupt_when_waiting(running, "print('waiting'); await asyncio.Event().wait()")
+        again = running.open_cluster()
+        assert again.urls == owned.urls and owned.alive() == 5
+
+
+def test_stop_in_the_middle_of_a_fault_loses_no_reply():
+    with kernel() as running:
+        owned = running.open_cluster()
+        with pytest.raises(RuntimeError, match=r"KeyboardInterrupt|CancelledError"):
+            interrupt_when_waiting(
+                running,
+                "print('waiting')\nwhile True:\n    await cluster.pause('nats-server-1')\n"
+                "    await cluster.resume('nats-server-1')",
+            )
+        running.run("await cluster.restore_all()")
+        states = json.loads(running.run("print(json.dumps(await cluster.states()))"))
+        assert set(states.values()) == {"running"} and owned.alive() == 5
+
+
+@pytest.mark.parametrize("end", ["shutdown", "restart", "nbval", "sigkill"])
+def test_nothing_is_left_when_the_kernel_ends(end):
+    with kernel() as running:
+        owned = running.open_cluster()
+        running.run("await cluster.pause('nats-server-2'); await cluster.kill('nats-server-3')")
+        if end == "shutdown":
+            running.manager.shutdown_kernel()
+        elif end == "restart":
+            running.manager.restart_kernel()
+        elif end == "nbval":
+            running.manager.shutdown_kernel(now=True)
+        else:
+            psutil.Process(running.manager.provisioner.pid).kill()
+        assert owned.gone()
+
+
+def test_running_the_first_cell_twice_gives_the_same_cluster():
+    with kernel() as running:
+        first, second = running.open_cluster(), running.open_cluster()
+        assert first.urls == second.urls and first.directory == second.directory
+
+
+def test_two_notebooks_do_not_disturb_each_other():
+    with kernel() as one, kernel() as two:
+        first, second = one.open_cluster(), two.open_cluster()
+        assert not set(first.urls) & set(second.urls)
+        one.run("nc = await nats.connect(**cluster.options); js = nc.jetstream()")
+        one.run("await js.add_stream(name='ORDERS', subjects=['orders'], num_replicas=3)")
+        two.run("nc = await nats.connect(**cluster.options); js = nc.jetstream()")
+        assert two.run("print(len(await js.streams_info()))") == "0\n"
+        one.end()
+        assert first.gone() and second.alive() == 5
+
+
+def test_helpers_import_from_any_folder(tmp_path):
+    manager = KernelManager(kernel_name="python3")
+    manager.start_kernel(cwd=str(tmp_path))
+    client = manager.client()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        reply = client.execute_interactive("import helpers.cluster", timeout=60, output_hook=lambda _: None)
+        assert reply["content"]["status"] == "ok", reply["content"]
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
