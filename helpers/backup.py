@@ -44,9 +44,9 @@ async def save(nc: nats.NATS, stream: str, file: Path, timeout: float = 60) -> i
             head = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), timeout)
             out.write(json.dumps({"config": head["config"], "state": head["state"]}).encode() + b"\n")
             await asyncio.wait_for(done, timeout)
+            return out.tell()
         finally:
             await subscription.unsubscribe()
-    return file.stat().st_size
 
 
 async def restore(nc: nats.NATS, file: Path, timeout: float = 60) -> str:

@@ -78,7 +78,7 @@ async def rewound(js: JetStreamContext) -> Outcome:
 
 
 async def purged(js: JetStreamContext) -> Outcome:
-    """Exercise 3: of 200 orders in TILLS, store 367 keeps its last three, every other store all."""
+    """Exercise 3: of 200 orders in TILLS, store 381 keeps its last three, every other store all."""
     info = await _stream(js, "TILLS")
     if info is None:
         return not_attempted("the cluster has no stream TILLS yet.")
@@ -87,17 +87,17 @@ async def purged(js: JetStreamContext) -> Outcome:
         return not_yet(f"TILLS has stored {info.state.last_seq} messages, the task is about 200.")
     now = info.state.subjects or {}
     if now == before:
-        return not_yet(f"all 200 orders are there, {now['tills.367']} of them of store 367.")
-    others = sum(count for subject, count in before.items() if subject != "tills.367")
-    left = sum(count for subject, count in now.items() if subject != "tills.367")
+        return not_yet(f"all 200 orders are there, {now['tills.381']} of them of store 381.")
+    others = sum(count for subject, count in before.items() if subject != "tills.381")
+    left = sum(count for subject, count in now.items() if subject != "tills.381")
     if left != others:
         return not_yet(f"the other stores have {left} of their {others} orders left: what did you filter by?")
-    if now.get("tills.367", 0) != 3:
-        return not_yet(f"store 367 keeps {now.get('tills.367', 0)} orders, not 3.")
-    last = [seq for seq, order in enumerate(orders(200), 1) if order.store == 367][-3:]
+    if now.get("tills.381", 0) != 3:
+        return not_yet(f"store 381 keeps {now.get('tills.381', 0)} orders, not 3.")
+    last = [seq for seq, order in enumerate(orders(200), 1) if order.store == 381][-3:]
     for seq in last:
         try:
             await js.get_msg("TILLS", seq)
         except NotFoundError:
-            return not_yet(f"three orders of store 367 are left, but number {seq}, one of its last, is gone.")
-    return correct("store 367 keeps its last three orders, the other stores keep all.")
+            return not_yet(f"three orders of store 381 are left, but number {seq}, one of its last, is gone.")
+    return correct("store 381 keeps its last three orders, the other stores keep all.")
