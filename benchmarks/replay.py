@@ -1,9 +1,10 @@
 """Replay by technique, side by side: `python benchmarks/replay.py`.
 
-A stream of 1,000,000 messages of 256 bytes goes to a data frame (sequence, time, subject, payload): by `bulk`,
-by a loop over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face, where it is
-installed (`pip install natsrpy` in a scratch environment; the project does not need it). Every round runs each once, in turn, in a process of its own,
-so that its peak memory is its own. Before that: milliseconds to find a position, by number and by time.
+1,000,000 messages of 256 bytes go to a data frame (sequence, time, subject, payload): by `bulk`, by a
+loop over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face, where it is installed
+(in a scratch environment; the project does not need it). Every round runs each once, in turn, in a
+process of its own, so that its peak memory is its own. Before that: milliseconds to find a position,
+by number and by time.
 """
 
 import argparse

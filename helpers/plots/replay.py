@@ -26,6 +26,25 @@ def speeds(arrivals: dict[str, list[float]]) -> Axes:
     return describe(ax, f"Orders over time as they were stored and as they were replayed: {ends}.")
 
 
+def recovery(received: pd.Series, killed: float) -> Axes:
+    """Messages received over time (index: seconds), and the second at which the consumer's node was killed."""
+    ax = axes()
+    ax.plot(received.index, received.to_numpy(), color=BLUE, linewidth=2)
+    ax.axvline(killed, color=VERMILION, linestyle="--", linewidth=1.5)
+    ax.annotate(
+        "SIGKILL", (killed, received.max()), xytext=(6, 0), textcoords="offset points",
+        color=VERMILION, va="top",
+    )  # fmt: skip
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.set(xlabel="seconds since the first", ylabel="messages received", ylim=(0, received.max() * 1.05))
+    silence = received.index.to_series().diff().max()
+    return describe(
+        ax,
+        f"Messages received over time: a rise to {received.max():,}, with a flat stretch of {silence:.1f} seconds "
+        "after the consumer's node was killed.",
+    )
+
+
 def heat_map(orders: pd.DataFrame) -> Axes:
     """Orders by weekday (rows, 0 is Monday) and hour (columns, 0-23)."""
     ax = axes(height=3.2)
