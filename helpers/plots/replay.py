@@ -27,7 +27,7 @@ def speeds(arrivals: dict[str, list[float]]) -> Axes:
 
 
 def recovery(received: pd.Series, killed: float) -> Axes:
-    """Messages received over time (index: seconds), and the second at which the consumer's node was killed."""
+    """Messages received over time (index: seconds); at second `killed` the consumer's node was killed."""
     ax = axes()
     ax.plot(received.index, received.to_numpy(), color=BLUE, linewidth=2)
     ax.axvline(killed, color=VERMILION, linestyle="--", linewidth=1.5)
@@ -40,8 +40,8 @@ def recovery(received: pd.Series, killed: float) -> Axes:
     silence = received.index.to_series().diff().max()
     return describe(
         ax,
-        f"Messages received over time: a rise to {received.max():,}, with a flat stretch of {silence:.1f} seconds "
-        "after the consumer's node was killed.",
+        f"Messages received over time: a rise to {received.max():,}, with a flat stretch of "
+        f"{silence:.1f} seconds after the consumer's node was killed.",
     )
 
 
