@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install lab test run lint lock clean
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROFILES := --profile supercluster --profile monitoring --profile tools
+
+.PHONY: help install lab test test-browser test-docker test-cli cluster cluster-down run lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,10 +22,28 @@ install: .venv/installed ## create .venv and install into it
 	@touch $@
 
 lab: install ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
-test: install ## run every notebook and test
+test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest
+
+test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
+	$(BIN)/pytest -m docker
+
+test-cli: install ## run the tests that need the nats CLI, the exporter and Prometheus
+	$(BIN)/pytest -m cli
+
+cluster: install ## start the four nodes in Docker; the notebooks then use them
+	$(COMPOSE) up -d
+	@$(BIN)/python -c 'import asyncio; from helpers.cluster import open_cluster; \
+	  print("ready:", asyncio.run(open_cluster("compose")))'
+
+cluster-down: ## end them and keep their data
+	$(COMPOSE) $(PROFILES) down $(DOWN)
+
+test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/pytest -m browser tests/test_browser.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
@@ -33,6 +54,7 @@ lint: install ## check the style of code and notebooks
 	$(BIN)/ruff format --check .
 
 lock: install ## renew requirements.lock from requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	grep -v '^-' requirements.txt | $(BIN)/python -m uv pip compile --universal --python-version 3.11 \
 	  --no-header --no-annotate --quiet --output-file requirements.lock -
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 
 from . import guard
@@ -18,6 +19,7 @@ CONFIG = Path(__file__).parents[2] / "config" / "nats.conf"
 # succeeds takes 0.1-0.8 s. So a cluster without a meta leader by then is started over.
 FIRST_ELECTION = 1.5
 ATTEMPTS = 6
+HEAD_START = 0.3  # seconds by which one node of a pair dials later than the other, behind links
 
 
 def find_server() -> str:
@@ -110,9 +112,14 @@ class Embedded(Cluster):
     backend = "embedded"
     domain = "enterprise"
 
-    def __init__(self, size: int = 4, sync_interval: str = "2m") -> None:
+    config = CONFIG
+    first_election = FIRST_ELECTION
+
+    def __init__(self, size: int = 4, sync_interval: str = "2m", links: bool = False) -> None:
+        """`links` puts a proxy between every two nodes, for `isolate`; routes are slower for it."""
         super().__init__()
         self._size = size
+        self._links: dict[str, tuple[str, str]] | None = {} if links else None  # name: its two ends
         self._sync = sync_interval
         self._server = find_server()
         self._environments: dict[str, dict[str, str]] = {}
@@ -125,7 +132,7 @@ class Embedded(Cluster):
     async def start(self) -> "Embedded":
         try:
             for attempt in range(ATTEMPTS):
-                self._lay_out(preferred=attempt == 0)
+                await self._lay_out(preferred=attempt == 0)
                 for node in self.nodes:
                     await self._start(node)
                 if await self._elected():
@@ -137,7 +144,29 @@ class Embedded(Cluster):
             await self.close()
             raise
 
-    def _lay_out(self, preferred: bool) -> None:
+    async def _link(self, source: str, sink: str, target: str, **settings: float) -> str:
+        """Opens the proxy through which `source` dials `sink`; its "host:port"."""
+        name = f"{source}>{sink}"
+        self._links[name] = (source, sink)
+        return f"127.0.0.1:{(await self._ask('link', name=name, target=target, **settings))['port']}"
+
+    async def _tune(self, names: list[str], **settings: object) -> None:
+        if names:
+            await self._ask("tune", names=names, **settings)
+
+    async def isolate(self, name: str) -> None:
+        if self._links is None:
+            raise FaultRefused(
+                "the routes of this cluster are direct: open it with `await open_cluster(links=True)` "
+                "to have links that can be cut"
+            )
+        self.node(name)
+        await self._tune([link for link, ends in self._links.items() if name in ends], cut=True)
+
+    async def heal(self) -> None:
+        await self._tune(list(self._links or ()), cut=False)
+
+    async def _lay_out(self, preferred: bool) -> None:
         """Chooses ports and writes down what each server reads from its environment."""
         clients = list(range(4222, 4222 + self._size))
         monitors = list(range(8222, 8222 + self._size))
@@ -149,27 +178,50 @@ class Embedded(Cluster):
             Node(f"nats-server-{i + 1}", f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
             for i, (client, monitor) in enumerate(zip(clients, monitors, strict=True))
         )
+        dialled = [[route for route in routes if route != own] for own in routes]
+        if self._links is not None:
+            self._links.clear()
+            dialled = [
+                [
+                    # Two nodes that dial each other at the same moment both hang up on a duplicate.
+                    await self._link(one.name, other.name, routes[j], hesitation=HEAD_START * (i > j))
+                    for j, other in enumerate(self.nodes)
+                    if i != j
+                ]
+                for i, one in enumerate(self.nodes)
+            ]
         self._environments = {
-            node.name: {
-                "NODE": node.name,
-                "ZONE": f"zone:{'ab'[i % 2]}",
-                "CLIENT": f"127.0.0.1:{clients[i]}",
-                "ADVERTISE": f"127.0.0.1:{clients[i]}",
-                "MONITOR": f"127.0.0.1:{monitors[i]}",
+            node.name: self._environment(node.name, f"zone:{'ab'[i % 2]}", clients[i], monitors[i])
+            | {
                 "ROUTE": routes[i],
-                "ROUTE_ADVERTISE": routes[i],
+                # Behind links a node gives away a dead address, or gossip would lead around them.
+                "ROUTE_ADVERTISE": routes[i] if self._links is None else f"127.0.0.1:{i + 1}",
                 # Every node is told of every other: routes from a seed alone often miss the election.
-                "ROUTES": f"[{', '.join('nats://' + r for r in routes if r != routes[i])}]",
-                # json quotes a Windows path's backslashes as the server's configuration does.
-                "STORE": json.dumps(str(self._guard.directory / node.name)),
-                "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
+                "ROUTES": self._list(dialled[i]),
             }
             for i, node in enumerate(self.nodes)
         }
 
+    def _environment(self, name: str, zone: str, client: int, monitor: int) -> dict[str, str]:
+        return {
+            "NODE": name,
+            "ZONE": zone,
+            "CLIENT": f"127.0.0.1:{client}",
+            "ADVERTISE": f"127.0.0.1:{client}",
+            "MONITOR": f"127.0.0.1:{monitor}",
+            # json quotes a Windows path's backslashes as the server's configuration does.
+            "STORE": json.dumps(str(self._guard.directory / name)),
+            "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
+        }
+
+    @staticmethod
+    def _list(addresses: Iterable[str]) -> str:
+        """As the server's configuration writes a list of addresses."""
+        return f"[{', '.join('nats://' + address for address in addresses)}]"
+
     async def _elected(self) -> bool:
         """Whether a meta leader stands before the first election must have failed, on our own ports."""
-        deadline = asyncio.get_running_loop().time() + FIRST_ELECTION
+        deadline = asyncio.get_running_loop().time() + self.first_election
         while asyncio.get_running_loop().time() < deadline:
             if "down" in (await self.states()).values():
                 return False  # most likely another program took the port between the look and the start
@@ -205,7 +257,7 @@ class Embedded(Cluster):
         await self._ask(
             "spawn",
             name=node.name,
-            argv=[self._server, "-c", str(CONFIG)],
+            argv=[self._server, "-c", str(self.config)],
             env=self._environments[node.name],
         )
 

@@ -11,7 +11,10 @@ so that it is up in some 30 ms. Requests and replies are JSON, a line each:
     {"op": "spawn", "name": str, "argv": [str], "env": {str: str}}
     {"op": "signal", "name": str, "kind": "kill" | "stop" | "pause" | "resume" | "lame_duck"}
     {"op": "status"}                 -> {"exited": {name: exit code or null}}
-    {"op": "wipe"}                   kill every server, empty the directory
+    {"op": "link", "name": str, "target": "host:port", "delay": seconds, "hesitation": seconds}
+                                     -> {"port": int}
+    {"op": "tune", "names": [str], "cut": bool or null, "delay": seconds or null}
+    {"op": "wipe"}                   kill every server, close the links, empty the directory
 """
 
 import json
@@ -29,6 +32,7 @@ class Guard:
     def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix="nats-lessons-")
         self.servers: dict[str, subprocess.Popen] = {}
+        self.links = None
 
     def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> dict:
         with open(os.path.join(self.directory, f"{name}.log"), "ab") as log:
@@ -67,12 +71,26 @@ class Guard:
     def status(self) -> dict:
         return {"exited": {name: server.poll() for name, server in self.servers.items()}}
 
+    def link(self, name: str, target: str, delay: float = 0, hesitation: float = 0) -> dict:
+        if self.links is None:  # asyncio would double the guard's start for a cluster without links
+            sys.path.append(os.path.dirname(__file__))
+            from links import Links
+
+            self.links = Links()
+        return {"port": self.links.add(name, target, delay, hesitation)}
+
+    def tune(self, names: list[str], cut: bool | None = None, delay: float | None = None) -> dict:
+        self.links.tune(names, cut, delay)
+        return {}
+
     def wipe(self) -> dict:
         for server in self.servers.values():
             server.kill()
         for server in self.servers.values():
             server.wait()
         self.servers.clear()
+        if self.links:
+            self.links.close()
         for entry in os.scandir(self.directory):
             if entry.is_dir():
                 shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,0 +1,127 @@
+"""Links that can be cut and delayed without root: TCP proxies that the guard runs beside the servers.
+
+They run in a thread and an event loop of the guard's, so that no busy cell of the kernel slows them.
+The guard loads this file only for a cluster with links; it needs nothing but the standard library.
+"""
+
+import asyncio
+import threading
+
+CHUNK = 65536
+PATIENCE = 1.0  # seconds in which a server that is just starting may open its port
+
+
+class Link:
+    """One listening port whose connections are carried to `target`, a "host:port".
+
+    Cut, it keeps its connections and carries nothing, like a network that loses every packet: nobody
+    is told. Healed, what waited goes on, as TCP would send it again. `delay` is in seconds, each way;
+    `hesitation` is how many seconds later each connection is dialled.
+    """
+
+    def __init__(self, target: str, delay: float, hesitation: float) -> None:
+        self.host, self.port = target.rsplit(":", 1)
+        self.delay, self.hesitation = delay, hesitation
+        self.whole = asyncio.Event()
+        self.whole.set()
+        self.connections: set[asyncio.Task] = set()
+
+    async def listen(self) -> int:
+        self.server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
+        return self.server.sockets[0].getsockname()[1]
+
+    def tune(self, cut: bool | None, delay: float | None) -> None:
+        if delay is not None:
+            self.delay = delay
+        if cut is not None:
+            self.whole.clear() if cut else self.whole.set()
+
+    def close(self) -> None:
+        self.server.close()
+        for task in self.connections:
+            task.cancel()
+
+    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
+        self.connections.add(task)
+        task.add_done_callback(self.connections.discard)
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_writer = None
+        try:
+            far_reader, far_writer = await self._dial()
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._one_way(reader, far_writer))
+                both.create_task(self._one_way(far_reader, writer))
+        except* (OSError, EOFError):
+            pass  # one end is gone, so the other is closed too
+        finally:
+            writer.close()
+            if far_writer:
+                far_writer.close()
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        await asyncio.sleep(self.hesitation)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE
+        while True:
+            await self.whole.wait()
+            try:
+                return await asyncio.open_connection(self.host, self.port)
+            except OSError:
+                if loop.time() > deadline:
+                    raise
+                await asyncio.sleep(0.02)
+
+    async def _one_way(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        loop = asyncio.get_running_loop()
+        travelling: asyncio.Queue = asyncio.Queue(256)
+
+        async def deliver() -> None:
+            while True:
+                due, data = await travelling.get()
+                if (wait := due - loop.time()) > 0:
+                    await asyncio.sleep(wait)
+                await self.whole.wait()
+                if not data:
+                    raise EOFError
+                sink.write(data)
+                await sink.drain()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(deliver())
+            while data := await source.read(CHUNK):
+                await travelling.put((loop.time() + self.delay, data))
+            await travelling.put((loop.time() + self.delay, b""))
+
+
+class Links:
+    """The links of one cluster, by name; its methods are called from the guard's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._links: dict[str, Link] = {}
+        threading.Thread(target=self._loop.run_forever, daemon=True).start()
+
+    async def _add(self, name: str, *settings: object) -> int:
+        self._links[name] = Link(*settings)
+        return await self._links[name].listen()
+
+    async def _each(self, names: list[str], method: str, *arguments: object) -> None:
+        for name in names:
+            getattr(self._links[name], method)(*arguments)
+
+    def _run(self, coroutine) -> object:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
+
+    def add(self, name: str, target: str, delay: float, hesitation: float) -> int:
+        """Opens a link; the port it listens on, on 127.0.0.1."""
+        return self._run(self._add(name, target, delay, hesitation))
+
+    def tune(self, names: list[str], cut: bool | None, delay: float | None) -> None:
+        self._run(self._each(names, "tune", cut, delay))
+
+    def close(self) -> None:
+        """Closes every link; the loop stays for the next ones."""
+        self._run(self._each(list(self._links), "close"))
+        self._links.clear()
