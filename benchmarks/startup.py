@@ -17,10 +17,10 @@ async def main(starts: int) -> None:
     seconds, layouts = [], 0
 
     class Counted(Embedded):
-        def _lay_out(self, preferred: bool) -> None:
+        async def _lay_out(self, preferred: bool) -> None:
             nonlocal layouts
             layouts += 1
-            super()._lay_out(preferred)
+            await super()._lay_out(preferred)
 
     for n in range(starts):
         begin = time.perf_counter()

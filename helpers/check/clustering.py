@@ -80,7 +80,9 @@ async def publishes_once(
     finally:
         await js.delete_stream("CHECKED")
     if len(unreliable.tries) < 3:
-        return not_yet(f"the ack was lost, then there was a 503: {len(unreliable.tries)} tries were not enough.")
+        return not_yet(
+            f"the ack was lost, then there was a 503: {len(unreliable.tries)} tries were not enough."
+        )
     if stored != 1:
         return not_yet(f"the order is stored {stored} times: the server cannot tell that it is the same one.")
     if not isinstance(ack, PubAck):
@@ -102,7 +104,11 @@ async def survives_region(js: JetStreamContext, region: str) -> Outcome:
     if not (copy.config.mirror and copy.config.mirror.name == "SALES"):
         return not_yet("SALES_COPY does not mirror SALES, so tomorrow's orders will be missing in it.")
     if copy.config.num_replicas != 3:
-        return not_yet(f"SALES_COPY has {copy.config.num_replicas} replica: one more dead node and it is gone.")
+        return not_yet(
+            f"SALES_COPY has {copy.config.num_replicas} replica: one more dead node and it is gone."
+        )
     if copy.state.messages != source.state.messages:
-        return not_yet(f"SALES holds {source.state.messages}, SALES_COPY {copy.state.messages}: it catches up.")
+        return not_yet(
+            f"SALES holds {source.state.messages}, SALES_COPY {copy.state.messages}: it catches up."
+        )
     return correct(f"SALES in {region}, its mirror with three replicas in {copy.cluster.name}.")

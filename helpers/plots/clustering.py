@@ -138,7 +138,7 @@ def gaps(acked: Mapping[str, Sequence[float]], timer: tuple[float, float] = (4, 
 def rolling(acked: Sequence[float], restarts: Mapping[str, tuple[float, float]], bin_: float = 0.2) -> Axes:
     """Acknowledgements a second over time, with the seconds in which each node was away shaded."""
     ax = axes(9, 3)
-    end = max(acked)
+    end = max([*acked, *(back for _, back in restarts.values())])
     counts, edges = np.histogram(acked, np.arange(0, end + bin_, bin_))
     for place, (node, (begin, back)) in enumerate(restarts.items()):
         ax.axvspan(
@@ -153,7 +153,7 @@ def rolling(acked: Sequence[float], restarts: Mapping[str, tuple[float, float]],
     return describe(
         ax,
         f"Orders acknowledged per second while {len(restarts)} nodes restart one after another: between "
-        f"{counts[:-1].min() / bin_:.0f} and {counts.max() / bin_:.0f}.",
+        f"{counts[:-2].min() / bin_:.0f} and {counts.max() / bin_:.0f}.",
     )
 
 
