@@ -4,7 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 
-.PHONY: help install lab test run lint lock clean
+COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+PROFILES := --profile supercluster --profile monitoring --profile tools
+
+.PHONY: help install lab test test-browser test-docker test-cli cluster cluster-down run lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -21,8 +24,26 @@ install: .venv/installed ## create .venv and install into it
 lab: install ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks
 
-test: install ## run every notebook and test
+test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest
+
+test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
+	$(BIN)/pytest -m docker
+
+test-cli: install ## run the tests that need the nats CLI, the exporter and Prometheus
+	$(BIN)/pytest -m cli
+
+cluster: install ## start the four nodes in Docker; the notebooks then use them
+	$(COMPOSE) up -d
+	@$(BIN)/python -c 'import asyncio; from helpers.cluster import open_cluster; \
+	  print("ready:", asyncio.run(open_cluster("compose")))'
+
+cluster-down: ## end them and keep their data
+	$(COMPOSE) $(PROFILES) down $(DOWN)
+
+test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/pytest -m browser tests/test_browser.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

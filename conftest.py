@@ -1,11 +1,31 @@
 """Bare `pytest` runs the notebooks under strict nbval, from whichever folder it is called."""
 
+from collections import Counter
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent
+NEEDS = {
+    "docker": "a Docker engine and Compose: make test-docker",
+    "browser": "Chromium: make test-browser",
+    "cli": "the nats CLI, the exporter and Prometheus: make test-cli",
+}
+left_out = pytest.StashKey[Counter]()
 
 
 def pytest_configure(config):
     # nbval reads this path relative to the working directory; here it is made absolute. One rule:
     # a line that starts with the stopwatch holds a timing and is compared as if it held none.
     config.option.nbval_sanitize_with = str(ROOT / "tests" / "sanitize.cfg")
+
+
+def pytest_deselected(items):
+    for item in items:
+        counts = item.config.stash.setdefault(left_out, Counter())
+        counts.update(name for name in NEEDS if item.get_closest_marker(name))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for name, count in config.stash.get(left_out, Counter()).items():
+        terminalreporter.write_line(f"left out: {count} tests that need {NEEDS[name]}")

@@ -123,9 +123,9 @@ class Sampler:
         self._rows.append(row)
 
     async def _run(self) -> None:
-        while True:
+        while not self._stop.is_set():
             await self._sample()
-            await asyncio.sleep(self._every)
+            await asyncio.wait([self._stopped], timeout=self._every)
 
     @property
     def elapsed(self) -> float:
@@ -134,12 +134,16 @@ class Sampler:
 
     async def __aenter__(self) -> Self:
         self._start = time.perf_counter()
+        # Not cancelled but asked to stop: before Python 3.12 `asyncio.wait_for`, and with it a
+        # request of nats-py, may swallow a cancellation.
+        self._stop = asyncio.Event()
+        self._stopped = asyncio.create_task(self._stop.wait())
         self._task = asyncio.create_task(self._run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        self._stop.set()
+        await self._task
         await self._sample()  # the state in which the block ended
 
     @property

@@ -212,7 +212,7 @@ def test_no_nats_server_says_how_to_get_one(monkeypatch):
 def test_a_server_that_cannot_start_shows_its_own_words_and_leaves_nothing(monkeypatch, tmp_path):
     broken = tmp_path / "nats.conf"
     broken.write_text("jetstream { no_such_option: 1 }")
-    monkeypatch.setattr("helpers.cluster.embedded.CONFIG", broken)
+    monkeypatch.setattr(Embedded, "config", broken)
     cluster = Embedded(size=3)
     directory = cluster._guard.directory
     with pytest.raises(ClusterError, match="no_such_option"):

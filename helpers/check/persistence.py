@@ -77,6 +77,7 @@ async def auditable_queue(js: JetStreamContext) -> Outcome:
         return not_yet(f"{info.state.last_seq} jobs went through JOBS, the audit stream holds {kept}.")
     if info.state.messages:
         return not_yet(f"the audit is complete; {info.state.messages} jobs still wait in JOBS for a worker.")
-    if not info.state.consumer_count:
-        return not_yet("JOBS is empty, but it has no consumer: who did the work?")
+    workers = [consumer for consumer in await js.consumers_info("JOBS") if consumer.ack_floor.stream_seq]
+    if not any(not worker.name.startswith("JS_SRC_") for worker in workers):
+        return not_yet("JOBS is empty, but no worker acknowledged anything: who drained it?")
     return correct("JOBS is empty, its audit stream can replay all ten.")

@@ -34,13 +34,18 @@ class Node:
 
 async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
     """The first truthy answer of `probe`; ClusterError(`what`) when none came in `seconds`."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + seconds
     try:
-        async with asyncio.timeout(seconds) as limit:
+        async with asyncio.timeout_at(deadline):  # for a probe that hangs
             while not (answer := await probe()):
+                # Before Python 3.12 `asyncio.wait_for` inside a probe may swallow the time-out above.
+                if clock() > deadline:
+                    raise TimeoutError
                 await asyncio.sleep(every)
             return answer
     except TimeoutError:
-        if not limit.expired():
+        if clock() < deadline:
             raise  # the probe's own
         raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
 
@@ -187,8 +192,9 @@ class Cluster(ABC):
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
-        self._paused.add(self.node(name).name)  # first: an interrupted pause is resumed too
-        await self._signal(self.node(name), "pause")
+        node = self.node(name)
+        self._paused.add(name)  # first: a cell stopped in between must not forget it
+        await self._signal(node, "pause")
 
     async def resume(self, name: str) -> None:
         """SIGCONT: a paused node goes on where it stood."""

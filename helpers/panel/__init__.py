@@ -1,1 +1,1 @@
-"""Panels to play with by mouse in JupyterLab, and by code in a test; a module a panel."""
+"""Panels to break the cluster by hand, a module a panel: ipywidgets for the mouse, attributes for code."""

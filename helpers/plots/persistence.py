@@ -15,7 +15,7 @@ def outage(acked: pd.Series, killed: float, served: float) -> Axes:
     """
     ax = axes()
     ax.step(acked.index, acked.to_numpy(), where="post", color=BLUE, linewidth=2)
-    ax.axvspan(killed, served, facecolor="0.93", edgecolor="0.6", hatch="//", linewidth=0)
+    ax.axvspan(killed, served, facecolor="0.94", edgecolor="0.8", hatch="//", linewidth=0, alpha=0.6)
     ax.axvline(killed, color=VERMILION, linestyle="--", linewidth=1.5)
     ax.text(
         (killed + served) / 2,

@@ -1,0 +1,215 @@
+"""The compose backend: the containers of docker-compose.yaml, found by their labels through docker-py."""
+
+import asyncio
+import os
+import select
+import shutil
+import socket
+from typing import TYPE_CHECKING
+
+from .interface import Cluster, ClusterError, Node, poll
+
+if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cluster should not pay
+    from docker import DockerClient
+    from docker.models.containers import Container
+    from docker.models.networks import Network
+
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "nats-enterprise-patterns")  # .env tells Compose the same
+SERVICES = {f"nats-server-{i}": (f"route-{i}", f"198.51.100.1{i}") for i in range(1, 5)}  # alias, address
+MONITORS = range(8222, 8226)
+SOCKET = "/var/run/docker.sock"
+SIGNALS = {"kill": "SIGKILL", "stop": "SIGTERM", "lame_duck": "SIGUSR2"}
+WITHOUT_DOCKER = 'or go on without Docker: open_cluster("embedded") runs the same cluster as local processes'
+
+
+def listening(wait: float = 0.1) -> bool:
+    """Whether anybody listens where docker-compose.yaml publishes the monitoring pages."""
+    sockets = [socket.socket() for _ in MONITORS]
+    try:
+        for s, port in zip(sockets, MONITORS, strict=True):
+            s.setblocking(False)
+            s.connect_ex(("127.0.0.1", port))
+        # A refusal settles a socket too, and at once, but on Windows, which tries for seconds.
+        settled = select.select([], sockets, [], wait)[1]
+        return any(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for s in settled)
+    finally:
+        for s in sockets:
+            s.close()
+
+
+def docker_here() -> bool:
+    """Whether anything of Docker is on this machine: its socket, its command, or the address of one."""
+    return bool(os.environ.get("DOCKER_HOST") or shutil.which("docker") or os.path.exists(SOCKET))
+
+
+def connect() -> "DockerClient":
+    """The engine of DOCKER_HOST or of Docker's current context; ClusterError says what is in the way."""
+    import docker
+
+    try:
+        return docker.from_env()
+    except docker.errors.DockerException as error:
+        causes = _causes(error)
+    if not docker_here():
+        problem = "Docker is missing: install Docker Desktop, or docker.io and docker-compose on Debian"
+    elif any(isinstance(cause, PermissionError) for cause in causes):
+        problem = (
+            "Docker runs, but this user is not permitted to use it: run `sudo usermod -aG docker $USER`, "
+            "log in again"
+        )
+    else:
+        problem = (
+            f"Docker is not running ({causes[-1]}): start Docker Desktop, or run `sudo systemctl start "
+            "docker`"
+        )
+    raise ClusterError(f"{problem}; {WITHOUT_DOCKER}") from causes[0]
+
+
+def _causes(error: BaseException | None) -> list[BaseException]:
+    found = []
+    while error is not None:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def find(client: "DockerClient") -> dict[str, dict]:
+    """Each node's name and what the engine's list says of its container, by the labels Compose gave it."""
+    labels = [f"com.docker.compose.project={PROJECT}", "com.docker.compose.oneoff=False"]
+    entries = client.api.containers(all=True, filters={"label": labels})
+    by_service = {entry["Labels"]["com.docker.compose.service"]: entry for entry in entries}
+    return {name: by_service[name] for name in SERVICES if name in by_service}
+
+
+def up() -> bool:
+    """Whether the compose cluster runs. Takes milliseconds, and is silent, where there is no Docker."""
+    if not (docker_here() and listening()):
+        return False
+    try:
+        client = connect()
+    except ClusterError:
+        return False
+    try:
+        found = find(client)
+        return len(found) == len(SERVICES) and any(e["State"] == "running" for e in found.values())
+    finally:
+        client.close()
+
+
+def suits(size: int = 4, sync_interval: str = "2m", links: bool = True) -> bool:
+    """Whether the compose cluster is what these settings of the embedded one ask for."""
+    return size == len(SERVICES) and sync_interval == "2m"
+
+
+async def _greets(node: Node) -> bool:
+    """Whether the server itself, not the engine in its place, accepts clients."""
+    host, port = node.url.removeprefix("nats://").split(":")
+    try:
+        async with asyncio.timeout(1):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                return (await reader.readline()).startswith(b"INFO ")
+            finally:
+                writer.close()
+    except OSError:  # TimeoutError is one
+        return False
+
+
+class Compose(Cluster):
+    """The cluster of `make cluster`. It outlives the kernel: `make cluster-down` ends it."""
+
+    backend = "compose"
+    domain = "enterprise"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._client = connect()
+        found = find(self._client)
+        missing = [name for name in SERVICES if name not in found]
+        if missing:
+            what = "is not up" if len(missing) == len(SERVICES) else f"lacks {', '.join(missing)}"
+            self._client.close()
+            raise ClusterError(f"the compose cluster {what}: run `make cluster`, {WITHOUT_DOCKER}")
+        self.nodes = tuple(self._node(name) for name in SERVICES)
+
+    def _container(self, name: str) -> "Container":
+        # Looked up each time: `docker compose up` may have made another one since.
+        found = find(self._client)
+        if name not in found:
+            raise ClusterError(f"the container of {name} is gone: run `make cluster`")
+        return self._client.containers.get(found[name]["Id"])
+
+    def _node(self, name: str) -> Node:
+        bindings = self._container(name).attrs["HostConfig"]["PortBindings"]
+        client, monitor = (
+            f"127.0.0.1:{bindings[inside][0]['HostPort']}" for inside in ("4222/tcp", "8222/tcp")
+        )
+        return Node(name, f"nats://{client}", f"http://{monitor}")
+
+    async def start(self) -> "Compose":
+        await self.restore_all()  # an earlier kernel may have left a node paused, down or cut off
+        return self
+
+    async def states(self) -> dict[str, str]:
+        found = await asyncio.to_thread(find, self._client)
+        engine = {name: found[name]["State"] if name in found else "removed" for name in SERVICES}
+        return {name: s if s in ("running", "paused") else "down" for name, s in engine.items()}
+
+    async def wait_ready(self, timeout: float = 30) -> None:
+        # The engine accepts connections for a node that does not listen yet, and drops them again,
+        # which nats-py takes for the cluster's answer.
+        for node in self.nodes:
+            await poll(lambda n=node: _greets(n), timeout, f"{node.name} lets no client in: see `docker ps`")
+        await super().wait_ready(timeout)
+
+    async def resume(self, name: str) -> None:
+        """Unpauses a paused node, whichever kernel paused it: the engine knows."""
+        await self._signal(self.node(name), "resume")
+
+    async def _signal(self, node: Node, kind: str) -> None:
+        await asyncio.to_thread(self._act, node.name, kind, (await self.states())[node.name])
+
+    def _act(self, name: str, kind: str, state: str) -> None:
+        if kind == "pause" and state == "running":
+            self._container(name).pause()  # the freezer of its cgroup: what SIGSTOP does, for all in it
+        elif kind == "resume" and state == "paused":
+            self._container(name).unpause()
+        elif kind in SIGNALS and state != "down":
+            # Ended by a signal through the engine it stays down, in spite of `restart: unless-stopped`.
+            self._container(name).kill(SIGNALS[kind])
+
+    async def _start(self, node: Node) -> None:
+        await asyncio.to_thread(lambda: self._container(node.name).start())
+
+    def _routes(self) -> "Network":
+        return self._client.networks.get(f"{PROJECT}_routes")
+
+    def _routed(self, container: "Container") -> bool:
+        return f"{PROJECT}_routes" in container.attrs["NetworkSettings"]["Networks"]
+
+    async def isolate(self, name: str) -> None:
+        """Takes the node off the network of the routes: nothing passes, and nobody is told."""
+        self.node(name)
+
+        def cut() -> None:
+            container = self._container(name)
+            if self._routed(container):
+                self._routes().disconnect(container)
+
+        await asyncio.to_thread(cut)
+
+    async def heal(self) -> None:
+        """Puts every node that was cut off back on the network of the routes, as it was before."""
+
+        def join() -> None:
+            for name, (alias, address) in SERVICES.items():
+                container = self._container(name)
+                if not self._routed(container):
+                    self._routes().connect(container, aliases=[alias], ipv4_address=address)
+
+        await asyncio.to_thread(join)
+
+    async def close(self) -> None:
+        """Lets go of the cluster, which runs on for the next notebook: `make cluster-down` ends it."""
+        self.closed = True
+        self._client.close()

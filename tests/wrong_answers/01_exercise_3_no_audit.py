@@ -1,0 +1,3 @@
+await js.add_stream(name="JOBS", subjects=["jobs.*"], retention="workqueue")
+for n in range(10):
+    await keep("jobs.new", b"", f"job-{n}")

@@ -1,0 +1,14 @@
+seen = set()
+
+
+async def hold_stock(msg):
+    id_ = msg.headers["X-Correlation-ID"]
+    if id_ in seen:
+        return
+    seen.add(id_)
+    ask = json.loads(msg.data)
+    shelf[ask["productId"]] -= ask["quantity"]
+    await msg.respond(json.dumps({"left": shelf[ask["productId"]]}).encode())
+
+
+await nc.subscribe("inventory.hold", cb=hold_stock)
