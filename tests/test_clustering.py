@@ -49,7 +49,7 @@ def test_gaps_name_the_longest_of_each_fault():
 def test_truth_table_says_it_in_words():
     table = pd.DataFrame({"core": [True, True], "R3": [True, False]}, index=["none down", "2 down"])
     ax = pictures.truth(table)
-    assert [text.get_text() for text in ax.texts] == ["works", "works", "works", "refused"]
+    assert [text.get_text() for text in ax.texts] == ["works", "works", "works", "fails"]
 
 
 def test_the_other_plots_describe_themselves():

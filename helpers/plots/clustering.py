@@ -145,7 +145,7 @@ def rolling(acked: Sequence[float], restarts: Mapping[str, tuple[float, float]],
             begin, back, facecolor="0.88", edgecolor="0.6", hatch=("//", "\\\\")[place % 2], linewidth=0
         )
         ax.text(
-            begin + 0.05, 1.06 + 0.1 * (place % 2), f"{node} restarts", fontsize=9,
+            (begin + back) / 2, 1.05, node.removeprefix("nats-"), fontsize=9, ha="center",
             transform=ax.get_xaxis_transform(),
         )  # fmt: skip
     ax.step(edges[:-1], counts / bin_, where="post", color=BLUE, linewidth=2)
@@ -171,7 +171,7 @@ def truth(table: pd.DataFrame) -> Axes:
                 )
             )  # fmt: skip
             ax.text(
-                x, y, "works" if works else "refused", ha="center", va="center",
+                x, y, "works" if works else "fails", ha="center", va="center",
                 weight="bold" if works else "normal",
                 bbox=None if works else {"facecolor": "white", "edgecolor": "none", "pad": 2},
             )  # fmt: skip
@@ -181,7 +181,7 @@ def truth(table: pd.DataFrame) -> Axes:
     ax.tick_params(length=0)
     ax.set(xlim=(-0.5, len(table.columns) - 0.5), ylim=(len(table) - 0.5, -0.5))
     rows = "; ".join(
-        f"{state}: " + ", ".join(f"{what} {'works' if ok else 'refused'}" for what, ok in row.items())
+        f"{state}: " + ", ".join(f"{what} {'works' if ok else 'fails'}" for what, ok in row.items())
         for state, row in table.iterrows()
     )
     return describe(ax, f"What works with nodes down. {rows}.")
@@ -234,22 +234,21 @@ def catch_up(held: pd.DataFrame, asked: float) -> Axes:
 
 
 def latency(answers: pd.DataFrame) -> Axes:
-    """The time of each request, by who answered: columns phase, seconds, ms, by; logarithmic."""
+    """The time of each request in the order asked, by who answered: columns phase, ms, by; logarithmic."""
     ax = axes(9, 3.2)
+    answers = answers.reset_index(drop=True)
     for (by, some), colour, marker in zip(answers.groupby("by"), COLOURS, MARKERS, strict=False):
-        ax.plot(
-            some.seconds, some.ms, marker, color=colour, markersize=5, label=f"answered in {by}", alpha=0.85
-        )
+        ax.plot(some.index, some.ms, marker, color=colour, markersize=5, label=f"answered in {by}")
     for place, (phase, some) in enumerate(answers.groupby("phase", sort=False)):
         if place:
-            ax.axvline(some.seconds.min(), color="0.6", linestyle=":", linewidth=1.2)
+            ax.axvline(some.index[0] - 0.5, color="0.6", linestyle=":", linewidth=1.2)
         ax.text(
-            (some.seconds.min() + some.seconds.max()) / 2, 1.05, f"{phase}\nmedian {some.ms.median():.1f} ms",
+            some.index.to_numpy().mean(), 1.05, f"{phase}\nmedian {some.ms.median():.1f} ms",
             ha="center", va="bottom", fontsize=9, transform=ax.get_xaxis_transform(),
         )  # fmt: skip
     ax.set_yscale("log")
     ax.set_yticks([1, 10, 100], ["1", "10", "100"])
-    ax.set(xlabel="seconds", ylabel="round trip, ms (logarithmic)", ylim=(0.3, 300))
+    ax.set(xlabel="request", ylabel="round trip, ms (logarithmic)", ylim=(0.3, 300))
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     medians = answers.groupby("phase", sort=False).ms.median()
     text = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in medians.items())
@@ -272,7 +271,11 @@ def health(nodes: pd.DataFrame) -> Axes:
         figure.subplots(1, 4), panels.items(), (BLUE, ORANGE, VERMILION, GREEN), HATCHES, strict=False
     ):
         bars = ax.bar(short, values, color=colour, hatch=hatch, edgecolor="white")
-        ax.bar_label(bars, [f"{value:.3g}" for value in values], fontsize=8)
+        ax.bar_label(
+            bars,
+            [f"{value:,.4g}" if value >= 10 else f"{value:,.1f}".removesuffix(".0") for value in values],
+            fontsize=8,
+        )
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(y=0.15)
