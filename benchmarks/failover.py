@@ -5,7 +5,7 @@
 A trial: a stream of three replicas on four fresh nodes, one publisher that awaits each acknowledgement
 (timeout 50 ms, the same message ID on every try), and the fault on the stream's leader after 100 of
 them. The gap is the longest time between two acknowledgements after it, in milliseconds. Each
-trial also compares what was acknowledged with what is stored. Prints median, minimum and maximum of each fault.
+trial also compares what was acknowledged with what is stored. Prints median, minimum and maximum.
 """
 
 import argparse

@@ -103,8 +103,7 @@ def test_panel_by_click(cluster):
                               ("revive", "running"), ("isolate", "isolated")]:  # fmt: skip
             panel.buttons[NODES[2], action].click()
             await poll(lambda state=state: shows(state), 20, f"the panel never showed {state}")
-        acked = panel.acked
-        await poll(lambda: asyncio.sleep(0, panel.acked > acked), 20, "nothing is acknowledged")
+        await panel.next_ack()
         await panel.close_panel()
         assert set((await panel.states()).values()) == {"running"}
         assert not panel._tasks

@@ -10,7 +10,7 @@ from matplotlib import pyplot as plt
 from nats.js import JetStreamContext
 
 from .. import monitor
-from ..cluster.interface import Cluster
+from ..cluster.interface import Cluster, poll
 from ..plots import BLUE, VERMILION, describe
 from ..plots.clustering import topology
 
@@ -71,6 +71,15 @@ class Panel(widgets.VBox):
         """How many messages of the panel's publisher were acknowledged so far."""
         return len(self._acks)
 
+    async def next_ack(self, limit: float = 20) -> None:
+        """Returns with the next acknowledgement; ClusterError when none comes in `limit` seconds."""
+        before = self.acked
+
+        async def another() -> bool:
+            return self.acked > before
+
+        await poll(another, limit, "nothing is acknowledged")
+
     async def states(self) -> dict[str, str]:
         """As of the cluster, with "isolated" for a node that runs without its routes."""
         states = await self._cluster.states()
@@ -92,7 +101,6 @@ class Panel(widgets.VBox):
         else:
             await self._revive(node)
         self._said.value = f"{action} {node}: done"
-        await self._draw()
 
     async def _revive(self, node: str) -> None:
         if node in self._isolated:
