@@ -68,7 +68,7 @@ async def by_rust(urls: list[str], count: int) -> pd.DataFrame:
     consumer = await stream.consumers.create(config)
     seq, stored, subject, data = [], [], [], []
     while len(seq) < count:
-        for msg in await consumer.fetch(max_messages=min(BATCH, count - len(seq)), timeout=5):
+        for msg in await consumer.fetch(max_messages=min(BATCH, count - len(seq)), timeout=30):
             seq.append(msg.stream_sequence)
             stored.append(msg.published)
             subject.append(msg.subject)
@@ -129,8 +129,10 @@ async def main(count: int, rounds: int) -> None:
             for name in names:
                 child = [sys.executable, __file__, "--one", name, "--count", str(count), "--urls"]
                 out = await asyncio.to_thread(
-                    subprocess.run, [*child, *cluster.urls], capture_output=True, text=True, check=True
+                    subprocess.run, [*child, *cluster.urls], capture_output=True, text=True
                 )
+                if out.returncode:
+                    raise SystemExit(f"{name} failed:\n{out.stderr}")
                 found[name].append(json.loads(out.stdout))
     finally:
         await nc.close()
