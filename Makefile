@@ -22,7 +22,7 @@ install: .venv/installed ## create .venv and install into it
 	@touch $@
 
 lab: install ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks
+	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest
@@ -54,6 +54,7 @@ lint: install ## check the style of code and notebooks
 	$(BIN)/ruff format --check .
 
 lock: install ## renew requirements.lock from requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	grep -v '^-' requirements.txt | $(BIN)/python -m uv pip compile --universal --python-version 3.11 \
 	  --no-header --no-annotate --quiet --output-file requirements.lock -
 

@@ -21,32 +21,26 @@ class BackupError(RuntimeError):
 
 async def save(nc: nats.NATS, stream: str, file: Path, timeout: float = 60) -> int:
     """Writes `stream` with its consumers to `file`; returns the file's size in bytes."""
-    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    await _ask(nc, f"$JS.API.STREAM.INFO.{stream}", b"", timeout)  # else nobody answers the next request
+    chunks: asyncio.Queue[Msg] = asyncio.Queue()  # the first may come before the answer
     inbox = nc.new_inbox()
-    with file.open("wb") as out:
-
-        async def on_chunk(msg: Msg) -> None:
-            if msg.data:
-                out.write(msg.data)
-                if msg.reply:  # the server waits for it before it sends more than a window
-                    await nc.publish(msg.reply)
-            elif not done.done():
-                status = (msg.headers or {}).get("Status", "204")
-                if status == "204":
-                    done.set_result(None)
-                else:
-                    reason = (msg.headers or {}).get("Description", "")
-                    done.set_exception(BackupError(f"{stream}: {status} {reason}"))
-
-        subscription = await nc.subscribe(inbox, cb=on_chunk)
-        try:
-            request = {"deliver_subject": inbox, "chunk_size": CHUNK}
-            head = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), timeout)
+    subscription = await nc.subscribe(inbox, cb=chunks.put)
+    try:
+        request = {"deliver_subject": inbox, "chunk_size": CHUNK}
+        head = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), timeout)
+        with file.open("wb") as out:
             out.write(json.dumps({"config": head["config"], "state": head["state"]}).encode() + b"\n")
-            await asyncio.wait_for(done, timeout)
-            return out.tell()
-        finally:
-            await subscription.unsubscribe()
+            while (chunk := await asyncio.wait_for(chunks.get(), timeout)).data:
+                out.write(chunk.data)
+                if chunk.reply:  # the server waits for it before it sends more than a window
+                    await nc.publish(chunk.reply)
+            size = out.tell()
+    finally:
+        await subscription.unsubscribe()
+    headers = chunk.headers or {}
+    if headers.get("Status", "204") != "204":
+        raise BackupError(f"{stream}: {headers['Status']} {headers.get('Description', '')}")
+    return size
 
 
 async def restore(nc: nats.NATS, file: Path, timeout: float = 60) -> str:

@@ -96,6 +96,7 @@ class WorkersPanel:
     # -- what runs meanwhile ------------------------------------------------------------------
 
     def _reset(self) -> None:
+        self.now = {}
         self._published = self._paid = self._given_up = 0
         self._rows: deque[dict] = deque()
         self._begin = time.perf_counter()

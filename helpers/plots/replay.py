@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib import dates
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from . import BLUE, COLOURS, HATCHES, LINES, MARKERS, VERMILION, axes, describe
 
@@ -27,7 +27,7 @@ def speeds(arrivals: dict[str, list[float]]) -> Axes:
 
 
 def recovery(received: pd.Series, killed: float) -> Axes:
-    """Messages received over time (index: seconds), and the second at which the consumer's node was killed."""
+    """Messages received over time (index: seconds); at second `killed` the consumer's node was killed."""
     ax = axes()
     ax.plot(received.index, received.to_numpy(), color=BLUE, linewidth=2)
     ax.axvline(killed, color=VERMILION, linestyle="--", linewidth=1.5)
@@ -40,8 +40,8 @@ def recovery(received: pd.Series, killed: float) -> Axes:
     silence = received.index.to_series().diff().max()
     return describe(
         ax,
-        f"Messages received over time: a rise to {received.max():,}, with a flat stretch of {silence:.1f} seconds "
-        "after the consumer's node was killed.",
+        f"Messages received over time: a rise to {received.max():,}, with a flat stretch of "
+        f"{silence:.1f} seconds after the consumer's node was killed.",
     )
 
 
@@ -69,9 +69,11 @@ def weekly(revenue: pd.Series, marks: dict[str, str]) -> Axes:
     ax.plot(revenue.index, revenue / 1000, color=BLUE, marker="o", markersize=3.5, linewidth=1.5)
     for day, label in marks.items():
         monday = revenue.index.asof(pd.Timestamp(day))
+        place = revenue.index.get_loc(monday)
+        peak = revenue[monday] >= revenue.iloc[max(0, place - 2) : place + 3].max()
         ax.annotate(
-            label, (monday, revenue[monday] / 1000), xytext=(0, 9), textcoords="offset points",
-            ha="center", fontsize=9, color=VERMILION,
+            label, (monday, revenue[monday] / 1000), xytext=(0, 9 if peak else -18),
+            textcoords="offset points", ha="center", fontsize=9, color=VERMILION,
         )  # fmt: skip
         ax.plot(monday, revenue[monday] / 1000, "s", color=VERMILION, markersize=6)
     ax.xaxis.set_major_locator(dates.MonthLocator())
@@ -113,8 +115,9 @@ def rates(rate: pd.Series) -> Axes:
     ax.invert_yaxis()
     ax.set_xscale("log")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set(xlabel="messages replayed per second (logarithmic)")
-    ax.set_xlim(right=rate.max() * 3)
+    ax.set_xlim(rate.min() / 3, rate.max() * 3)
     steps = ", ".join(f"{name}: {value:,.0f}" for name, value in rate.items())
     return describe(ax, f"Messages replayed per second by technique. {steps}.")
 
