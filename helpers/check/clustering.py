@@ -20,6 +20,8 @@ async def moved(js: JetStreamContext) -> Outcome:
         info = await js.stream_info("REPORTS")
     except NotFoundError:
         return not_attempted("the cluster has no stream REPORTS yet.")
+    except nats.errors.Error as error:
+        return not_yet(f"REPORTS does not answer ({error}); while it moves it may not: ask again.")
     leader, messages = info.cluster.leader, info.state.messages
     if info.config.num_replicas != 1:
         return not_yet(f"REPORTS has {info.config.num_replicas} replicas; it is to be moved, not copied.")

@@ -4,3 +4,4 @@ for n in range(500):
     await keep(js, "reports", b"", f"report-{n}")
 config = (await js.stream_info("REPORTS")).config
 await js.update_stream(config, placement=Placement(tags=["zone:a"]))
+await tried(lambda: js.streams_info())  # answered again when the change is done
