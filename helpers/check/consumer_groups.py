@@ -1,0 +1,126 @@
+"""The exercises of notebook 04."""
+
+import json
+from itertools import pairwise
+
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo, StreamInfo
+from nats.js.errors import NotFoundError
+
+from . import Outcome, correct, not_attempted, not_yet
+
+
+async def _stream(js: JetStreamContext, name: str) -> StreamInfo | None:
+    try:
+        return await js.stream_info(name)
+    except NotFoundError:
+        return None
+
+
+async def _consumer(js: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
+    try:
+        return await js.consumer_info(stream, name)
+    except NotFoundError:
+        return None
+
+
+async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
+    """Exercise 1: durable `patient` on PATIENT retries after 1 s, after 3 s more, then gives up.
+
+    `arrivals` holds the seconds (of one clock) at which the only message was delivered.
+    """
+    if await _stream(js, "PATIENT") is None and not arrivals:
+        return not_attempted("the cluster has no stream PATIENT, and `arrivals` is empty.")
+    info = await _consumer(js, "PATIENT", "patient")
+    if info is None:
+        return not_yet("the server knows no consumer `patient` on a stream PATIENT.")
+    config = info.config
+    if config.ack_policy != "explicit":
+        return not_yet(f"ack_policy is {config.ack_policy}: without acks nothing is ever missing one.")
+    if not config.backoff:
+        return not_yet(f"the server would wait {config.ack_wait:g} s before every retry; it has no backoff.")
+    if config.backoff != [1, 3]:
+        return not_yet(
+            f"the server says backoff={config.backoff}: the first retry after 1 s, the next 3 s later."
+        )
+    if config.max_deliver != 3:
+        return not_yet(
+            f"the server says max_deliver={config.max_deliver}: the first delivery counts as well, "
+            "and a backoff's last value is used again and again."
+        )
+    if not info.delivered.consumer_seq:
+        return not_yet("the consumer is right and has delivered nothing: publish one message, and fetch it.")
+    if len(arrivals) != 3:
+        return not_yet(f"`arrivals` holds {len(arrivals)} moments, the server counts 3 deliveries at most.")
+    waits = [later - earlier for earlier, later in pairwise(arrivals)]
+    if not (0.9 < waits[0] < 2.5 and 2.8 < waits[1] < 4.5):
+        return not_yet(
+            f"the retries came after {waits[0]:.1f} and {waits[1]:.1f} s: a message that is returned "
+            "with nak does not wait for the backoff."
+        )
+    return correct("delivered three times, 1 s and 3 s apart, then given up.")
+
+
+async def recovered_letter(js: JetStreamContext, recovered: dict[int, bytes]) -> Outcome:
+    """Exercise 2: LETTERS keeps the advisories on TILL's durable `till`, `recovered` payloads by sequence."""
+    letters, till = await _stream(js, "LETTERS"), await _stream(js, "TILL")
+    if letters is None and till is None and not recovered:
+        return not_attempted("the cluster has neither TILL nor LETTERS, and `recovered` is empty.")
+    if till is None:
+        return not_yet("the cluster has no stream TILL.")
+    info = await _consumer(js, "TILL", "till")
+    if info is None:
+        return not_yet("TILL has no durable `till`.")
+    if info.config.max_deliver != 2:
+        return not_yet(f"`till` has max_deliver={info.config.max_deliver}, the task says two deliveries.")
+    if letters is None:
+        return not_yet("no stream LETTERS: an advisory that no stream listens to is gone.")
+    if not letters.state.messages:
+        return not_yet(
+            f"LETTERS listens on {letters.config.subjects} and holds nothing: "
+            f"`till` says redelivered={info.num_redelivered or 0}."
+        )
+    wanted: dict[int, bytes] = {}
+    for seq in range(letters.state.first_seq, letters.state.last_seq + 1):
+        letter = json.loads((await js.get_msg("LETTERS", seq)).data)
+        if letter.get("consumer") == "till":
+            wanted[letter["stream_seq"]] = (await js.get_msg("TILL", letter["stream_seq"])).data or b""
+    if not wanted:
+        return not_yet("LETTERS holds messages, none of them an advisory about `till`.")
+    if recovered != wanted:
+        return not_yet(
+            f"LETTERS names the sequences {sorted(wanted)}, `recovered` holds {sorted(recovered)}"
+            + (": what stands there is not what TILL stores." if recovered.keys() == wanted.keys() else ".")
+        )
+    return correct(f"{len(wanted)} given up, named by an advisory, payload recovered from TILL.")
+
+
+async def ordered_lanes(js: JetStreamContext) -> Outcome:
+    """Exercise 3: LANES partitions `lanes.<customer>` into three, a durable each, one message in flight."""
+    info = await _stream(js, "LANES")
+    if info is None:
+        return not_attempted("the cluster has no stream LANES yet.")
+    transform = info.config.subject_transform
+    if transform is None:
+        return not_yet("LANES stores each subject as it comes: it has no subject_transform.")
+    if "partition(3" not in transform.dest.lower().replace(" ", ""):
+        return not_yet(f"LANES maps to {transform.dest}: where is the partition, one of three?")
+    if info.state.messages != 30:
+        return not_yet(f"LANES holds {info.state.messages} messages, the task says 30.")
+    consumers = await js.consumers_info("LANES")
+    if len(consumers) != 3:
+        return not_yet(f"LANES has {len(consumers)} consumers; one a partition are three.")
+    for consumer in consumers:
+        if consumer.config.max_ack_pending != 1:
+            return not_yet(
+                f"{consumer.name} may have {consumer.config.max_ack_pending} messages in flight: "
+                "the second can overtake the first."
+            )
+    seen = [(c.num_pending or 0) + (c.delivered.stream_seq and c.delivered.consumer_seq) for c in consumers]
+    filters = {c.config.filter_subject for c in consumers}
+    if len(filters) != 3 or sum(seen) != 30:
+        return not_yet(
+            f"the consumers see {' + '.join(map(str, seen))} of the 30 messages through the filters "
+            f"{', '.join(sorted(map(str, filters)))}: each message belongs to one of them."
+        )
+    return correct(f"{' + '.join(map(str, seen))} messages, each partition with one in flight.")

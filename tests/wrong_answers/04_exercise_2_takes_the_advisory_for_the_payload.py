@@ -1,0 +1,19 @@
+advisory = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.TILL.till"
+await js.add_stream(name="LETTERS", subjects=[advisory])
+await js.add_stream(name="TILL", subjects=["till.*"])
+for order in orders(10):
+    await keep("till.new", order.payload(), f"order-{order.id}")
+await js.add_consumer("TILL", ConsumerConfig(durable_name="till", max_deliver=2))
+sub = await js.pull_subscribe_bind("till", "TILL")
+while not (await js.stream_info("LETTERS")).state.messages:
+    try:
+        for msg in await sub.fetch(10, timeout=0.2):
+            if msg.metadata.sequence.stream == 4:
+                await msg.nak()
+            else:
+                await msg.ack_sync()
+    except TimeoutError:
+        pass
+await sub.unsubscribe()
+letter = await js.get_msg("LETTERS", 1)
+recovered = {4: letter.data}
