@@ -50,7 +50,8 @@ async def lesson():
     """A cluster as the notebooks leave it: ORDERS with its consumers, and the Inventory Service."""
     cluster = await Embedded().start()
     try:
-        nc = await nats.connect(**cluster.options)
+        # On the node that the CLI asks: what is subscribed there, it finds at once.
+        nc = await nats.connect(**cluster.options | {"servers": cluster.urls[:1]})
         js = nc.jetstream(domain=cluster.domain)
         await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3, allow_direct=True)
         for order in orders.orders(1100):
