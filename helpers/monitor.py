@@ -55,6 +55,54 @@ async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:
     return {node.name: found for node, found in zip(cluster.nodes, pages, strict=True)}
 
 
+async def nodes(cluster: Cluster) -> pd.DataFrame:
+    """A row a node, by name; missing values where it does not answer.
+
+    state ("running", "paused", "down"), healthy, meta_leader (booleans), connections, routes, streams
+    (replicas held), memory and store (JetStream, bytes), api_errors (JetStream, since its start), and
+    route_rtt (the slowest route's round trip as the server last measured it, milliseconds).
+    """
+    states, varz, jsz, healthz, routez = await asyncio.gather(
+        cluster.states(), *(page(cluster, path) for path in ("/varz", "/jsz", "/healthz", "/routez"))
+    )
+    rows = []
+    for node in cluster.nodes:
+        row = {"node": node.name, "state": states[node.name]}
+        health = healthz[node.name]
+        row["healthy"] = bool(health and health.get("status") == "ok")
+        if (v := varz[node.name]) and (j := jsz[node.name]) and (r := routez[node.name]):
+            remotes = [route for route in r.get("routes") or [] if route.get("remote_name")]
+            row |= {
+                "meta_leader": j.get("meta_cluster", {}).get("leader") == node.name,
+                "connections": v["connections"],
+                "routes": len({route["remote_name"] for route in remotes}),
+                "streams": j["streams"],
+                "memory": j["memory"],
+                "store": j["storage"],
+                "api_errors": j["api"]["errors"],
+                "route_rtt": max(
+                    (pd.Timedelta(x["rtt"]).total_seconds() * 1e3 for x in remotes if x.get("rtt")),
+                    default=None,
+                ),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows).set_index("node")
+
+
+async def held(cluster: Cluster, stream: str) -> dict[str, int]:
+    """How many messages of `stream` each node has on its own disk, leader or not; 0 where none."""
+    pages = await page(cluster, "/jsz?accounts=true&streams=true")
+    return {
+        node: sum(
+            detail["state"]["messages"]
+            for account in (found or {}).get("account_details") or []
+            for detail in account.get("stream_detail") or []
+            if detail["name"] == stream
+        )
+        for node, found in pages.items()
+    }
+
+
 class Sampler:
     """Asks `probe` every `every` seconds while the `async with` block runs.
 

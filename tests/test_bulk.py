@@ -1,13 +1,15 @@
-"""Batched publishing on a real cluster: counts, duplicates, errors, a leader killed in the middle."""
+"""Batched publishing and replay on a real cluster: counts, duplicates, errors, nodes killed in the middle."""
 
 import asyncio
 import contextlib
 import json
 from collections.abc import Callable, Coroutine
+from contextlib import aclosing
+from datetime import UTC, datetime, timedelta
 
 import nats
 import pytest
-from nats.js.api import ConsumerConfig
+from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import ServiceUnavailableError
 
 from helpers import bulk
@@ -272,3 +274,144 @@ def test_the_loop_is_not_starved(lab):
         return turns
 
     assert lab(scene()) > 20_000 / (2 * 200)
+
+
+# -- replay -----------------------------------------------------------------------------------
+
+
+def loaded(lab: Lab, count: int, **config: object) -> None:
+    lab.stream("BULK", **config)
+    if count:
+        lab(bulk.publish(lab.nc, ((f"bulk.{i % 5}", b"%d" % i, {"N": str(i)}) for i in range(count))))
+
+
+def replayed(lab: Lab, **arguments: object) -> list[bulk.Columns]:
+    async def scene() -> list[bulk.Columns]:
+        return [part async for part in bulk.replay(lab.nc, "BULK", **arguments)]
+
+    return lab(scene())
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1_000, 1_001, 12_345])
+def test_replay_brings_every_message_once_in_order(lab, count):
+    loaded(lab, count)
+    parts = replayed(lab, rows=1_000)
+    assert [len(part) for part in parts[:-1]] == [1_000] * (len(parts) - 1)
+    assert [seq for part in parts for seq in part.seq] == list(range(1, count + 1))
+    assert [int(data) for part in parts for data in part.data] == list(range(count))
+    assert [int(h["N"]) for part in parts for h in part.headers] == list(range(count))
+    assert lab(lab.js.consumers_info("BULK")) == []
+
+
+def test_a_frame_has_the_columns_of_the_messages(lab):
+    loaded(lab, 3_000)
+    frame = lab(bulk.frame(lab.nc, "BULK"))
+    assert list(frame) == ["seq", "time", "subject", "data", "headers"]
+    first = lab(lab.js.get_msg("BULK", 1))
+    row = frame.iloc[0]
+    assert (row.seq, row.subject, row.data, row.headers) == (1, "bulk.0", b"0", {"N": "0"})
+    assert abs(row.time - first.time) < timedelta(microseconds=2)
+    assert frame.time.is_monotonic_increasing and str(frame.time.dt.tz) == "UTC"
+    loaded(lab, 0)
+    assert list(lab(bulk.frame(lab.nc, "BULK"))) == list(frame)
+
+
+def seqs(lab: Lab, **config: object) -> list[int]:
+    return [seq for part in replayed(lab, config=ConsumerConfig(**config)) for seq in part.seq]
+
+
+def test_where_to_start_and_what_to_filter(lab):
+    loaded(lab, 20)
+    start = DeliverPolicy.BY_START_SEQUENCE
+    assert seqs(lab, deliver_policy=start, opt_start_seq=18) == [18, 19, 20]
+    assert seqs(lab, deliver_policy=start, opt_start_seq=99) == []
+    assert seqs(lab, filter_subject="bulk.4") == [5, 10, 15, 20]
+    assert seqs(lab, filter_subjects=["bulk.0", "bulk.1"])[-2:] == [16, 17]
+    assert seqs(lab, filter_subject="bulk.none") == []
+    assert seqs(lab, deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, filter_subject="bulk.*") == [
+        *range(16, 21)
+    ]
+    assert seqs(lab, deliver_policy=DeliverPolicy.LAST) == [20]
+    time = DeliverPolicy.BY_START_TIME
+    hour = timedelta(hours=1)
+    assert len(seqs(lab, deliver_policy=time, opt_start_time=datetime.now(UTC) - hour)) == 20
+    assert seqs(lab, deliver_policy=time, opt_start_time=datetime.now(UTC) + hour) == []
+    lab(lab.js.delete_msg("BULK", 20))
+    lab(lab.js.delete_msg("BULK", 7))
+    assert seqs(lab) == [n for n in range(1, 20) if n != 7]
+
+
+def test_replay_refuses_what_it_cannot_do(lab):
+    with pytest.raises(bulk.NoStream, match="NOWHERE"):
+        lab(bulk.frame(lab.nc, "NOWHERE"))
+    with pytest.raises(ValueError, match="looks back"):
+        lab(bulk.frame(lab.nc, "BULK", config=ConsumerConfig(deliver_policy=DeliverPolicy.NEW)))
+
+
+def test_what_is_published_during_a_replay_is_not_waited_for(lab):
+    loaded(lab, 3_000)
+
+    async def scene() -> int:
+        found = 0
+        async for part in bulk.replay(lab.nc, "BULK", rows=1_000):
+            found += len(part)
+            await lab.js.publish("bulk.more", b"0")
+        return found
+
+    assert lab(scene()) == 3_000
+
+
+def test_memory_is_bounded_when_the_reader_is_slow(lab):
+    loaded(lab, 20_000)
+
+    async def scene() -> int:
+        before, most = lab.nc.stats["in_msgs"], 0
+        async with aclosing(bulk.replay(lab.nc, "BULK", rows=500)) as parts:
+            done = 0
+            async for part in parts:
+                done += len(part)
+                await lab.nc.flush()  # whatever the server was asked for has arrived
+                await lab.nc.flush()
+                most = max(most, lab.nc.stats["in_msgs"] - before - done)
+                if done > 5_000:
+                    break
+        return most
+
+    assert lab(scene()) < 500 + 100  # one part ahead, and some heartbeats and API replies
+
+
+def test_a_loop_left_early_leaves_nothing(lab):
+    loaded(lab, 5_000)
+
+    async def scene() -> tuple[int, int]:
+        before = len(lab.nc._subs)
+        async with aclosing(bulk.replay(lab.nc, "BULK", rows=100)) as parts:
+            async for _ in parts:
+                break
+        return before, len(lab.nc._subs)
+
+    before, after = lab(scene())
+    assert before == after
+    assert lab(lab.js.consumers_info("BULK")) == []
+
+
+@pytest.mark.parametrize("whose", ["consumer", "connection", "stream"])
+def test_a_node_killed_in_the_middle_of_a_replay(lab, whose):
+    count = 40_000
+    loaded(lab, count)
+
+    async def scene() -> list[int]:
+        found: list[int] = []
+        async for part in bulk.replay(lab.nc, "BULK", rows=5_000):
+            found += part.seq
+            if len(found) == 15_000:
+                victim = {
+                    "consumer": (await lab.js.consumers_info("BULK"))[0].cluster.leader,
+                    "connection": lab.nc._server_info["server_name"],
+                    "stream": (await lab.js.stream_info("BULK")).cluster.leader,
+                }[whose]
+                await lab.cluster.kill(victim)
+        await lab.cluster.restore_all()
+        return found
+
+    assert lab(scene()) == list(range(1, count + 1))

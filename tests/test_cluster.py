@@ -121,7 +121,8 @@ def test_acked_messages_survive_the_death_of_all_four():
             assert set((await cluster.states()).values()) == {"down"}
             await cluster.restore_all()
             sub = await poll(lambda: subscribed(js), 20, "ORDERS has no leader")
-            found = [await sub.next_msg(timeout=5) for _ in range(200)]
+            # An ordered consumer that starts on a leader just elected is made anew after 10 s of silence.
+            found = [await sub.next_msg(timeout=30) for _ in range(200)]
             verdict = ledger.against(int(msg.headers["Nats-Msg-Id"]) for msg in found)
             assert (verdict.lost, verdict.twice, verdict.reordered, verdict.stored) == (0, 0, 0, 200)
 

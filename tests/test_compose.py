@@ -43,7 +43,7 @@ def test_every_port_is_published_on_loopback_only():
 
 def test_the_file_and_the_backend_say_the_same():
     services = definition()["services"]
-    assert f"COMPOSE_PROJECT_NAME={backend.PROJECT}\n" in (ROOT / ".env").read_text()
+    assert f"COMPOSE_PROJECT_NAME={backend.NAME}\n" in (ROOT / ".env").read_text()
     for service, (alias, address) in backend.SERVICES.items():
         assert services[service]["networks"]["routes"] == {"aliases": [alias], "ipv4_address": address}
         assert services[service]["environment"]["NODE"] == service
@@ -266,7 +266,7 @@ def test_nothing_acked_is_lost_when_a_leader_fails(compose, fault):
             await cluster.restore_all()
 
             replay = await js.subscribe("orders", ordered_consumer=True)
-            found = [int((await replay.next_msg(timeout=10)).data) for _ in range(500)]
+            found = [int((await replay.next_msg(timeout=30)).data) for _ in range(500)]
             await replay.unsubscribe()
             verdict = ledger.against(found)
             assert str(verdict) == ("sent 500 = acked 500 = stored 500 · lost 0 · twice 0 · reordered 0"), (

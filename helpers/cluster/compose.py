@@ -7,14 +7,15 @@ import shutil
 import socket
 from typing import TYPE_CHECKING
 
-from .interface import Cluster, ClusterError, Node, poll
+from .interface import Cluster, ClusterError, Node
 
 if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cluster should not pay
     from docker import DockerClient
     from docker.models.containers import Container
     from docker.models.networks import Network
 
-PROJECT = os.environ.get("COMPOSE_PROJECT_NAME", "nats-enterprise-patterns")  # .env tells Compose the same
+NAME = "nats-enterprise-patterns"  # what .env tells Compose
+PROJECT = os.environ.get("COMPOSE_PROJECT_NAME") or NAME
 SERVICES = {f"nats-server-{i}": (f"route-{i}", f"198.51.100.1{i}") for i in range(1, 5)}  # alias, address
 MONITORS = range(8222, 8226)
 SOCKET = "/var/run/docker.sock"
@@ -101,20 +102,6 @@ def suits(size: int = 4, sync_interval: str = "2m", links: bool = True) -> bool:
     return size == len(SERVICES) and sync_interval == "2m"
 
 
-async def _greets(node: Node) -> bool:
-    """Whether the server itself, not the engine in its place, accepts clients."""
-    host, port = node.url.removeprefix("nats://").split(":")
-    try:
-        async with asyncio.timeout(1):
-            reader, writer = await asyncio.open_connection(host, port)
-            try:
-                return (await reader.readline()).startswith(b"INFO ")
-            finally:
-                writer.close()
-    except OSError:  # TimeoutError is one
-        return False
-
-
 class Compose(Cluster):
     """The cluster of `make cluster`. It outlives the kernel: `make cluster-down` ends it."""
 
@@ -123,21 +110,21 @@ class Compose(Cluster):
 
     def __init__(self) -> None:
         super().__init__()
-        self._client = connect()
-        found = find(self._client)
+        self._engine = connect()
+        found = find(self._engine)
         missing = [name for name in SERVICES if name not in found]
         if missing:
             what = "is not up" if len(missing) == len(SERVICES) else f"lacks {', '.join(missing)}"
-            self._client.close()
+            self._engine.close()
             raise ClusterError(f"the compose cluster {what}: run `make cluster`, {WITHOUT_DOCKER}")
         self.nodes = tuple(self._node(name) for name in SERVICES)
 
     def _container(self, name: str) -> "Container":
         # Looked up each time: `docker compose up` may have made another one since.
-        found = find(self._client)
+        found = find(self._engine)
         if name not in found:
             raise ClusterError(f"the container of {name} is gone: run `make cluster`")
-        return self._client.containers.get(found[name]["Id"])
+        return self._engine.containers.get(found[name]["Id"])
 
     def _node(self, name: str) -> Node:
         bindings = self._container(name).attrs["HostConfig"]["PortBindings"]
@@ -151,16 +138,9 @@ class Compose(Cluster):
         return self
 
     async def states(self) -> dict[str, str]:
-        found = await asyncio.to_thread(find, self._client)
+        found = await asyncio.to_thread(find, self._engine)
         engine = {name: found[name]["State"] if name in found else "removed" for name in SERVICES}
         return {name: s if s in ("running", "paused") else "down" for name, s in engine.items()}
-
-    async def wait_ready(self, timeout: float = 30) -> None:
-        # The engine accepts connections for a node that does not listen yet, and drops them again,
-        # which nats-py takes for the cluster's answer.
-        for node in self.nodes:
-            await poll(lambda n=node: _greets(n), timeout, f"{node.name} lets no client in: see `docker ps`")
-        await super().wait_ready(timeout)
 
     async def resume(self, name: str) -> None:
         """Unpauses a paused node, whichever kernel paused it: the engine knows."""
@@ -182,7 +162,7 @@ class Compose(Cluster):
         await asyncio.to_thread(lambda: self._container(node.name).start())
 
     def _routes(self) -> "Network":
-        return self._client.networks.get(f"{PROJECT}_routes")
+        return self._engine.networks.get(f"{PROJECT}_routes")
 
     def _routed(self, container: "Container") -> bool:
         return f"{PROJECT}_routes" in container.attrs["NetworkSettings"]["Networks"]
@@ -212,4 +192,4 @@ class Compose(Cluster):
     async def close(self) -> None:
         """Lets go of the cluster, which runs on for the next notebook: `make cluster-down` ends it."""
         self.closed = True
-        self._client.close()
+        self._engine.close()

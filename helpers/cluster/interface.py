@@ -124,15 +124,19 @@ class Cluster(ABC):
 
     async def wait_ready(self, timeout: float = 30) -> None:
         """Returns when every node is healthy and a stream of three replicas accepted a message."""
-        try:
-            nc = await nats.connect(**self.options | ONE_TRY)
-        except Exception as error:
-            raise ClusterError(f"no node of {self.urls} lets a client in: {error}") from error
+        nc = await poll(self._client, timeout, f"no node of {self.urls} lets a client in")
         try:
             await poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made")
         finally:
             await nc.close()
         await poll(self._healthy, timeout, "not every node reports healthy: see `states()`")
+
+    async def _client(self) -> nats.NATS | None:
+        """A connection, or None where the node that was asked does not listen yet."""
+        try:
+            return await nats.connect(**self.options | ONE_TRY)
+        except (OSError, nats.errors.Error):
+            return None
 
     async def _accepts(self, nc: nats.NATS) -> bool:
         """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""

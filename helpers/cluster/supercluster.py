@@ -33,6 +33,7 @@ class Supercluster(Embedded):
         sizes = dict.fromkeys(regions, nodes) | ({TIEBREAKER: 1} if tiebreaker else {})
         self._homes = [(region, i + 1) for region, size in sizes.items() for i in range(size)]
         self._delay = wan
+        self._leaves: dict[str, Node] = {}
         super().__init__(size=len(self._homes), links=True, **settings)
 
     @property
@@ -115,7 +116,10 @@ class Supercluster(Embedded):
         return True
 
     async def leaf(self, name: str, region: str, domain: str) -> Node:
-        """Starts one more server, a leaf node of `region` with a JetStream domain of its own."""
+        """One more server, a leaf node of `region` with a JetStream domain of its own; once a name."""
+        exited = (await self._ask("status"))["exited"]
+        if name in self._leaves and exited.get(name, 0) is None:
+            return self._leaves[name]
         hubs = [f"learner:learner@127.0.0.1:{self._leaf_ports[n.name]}" for n in self.regions[region]]
         client, monitor = free_ports(2)
         node = Node(name, f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
@@ -126,6 +130,7 @@ class Supercluster(Embedded):
         config = str(self.config.with_name("leaf.conf"))
         await self._ask("spawn", name=name, argv=[self._server, "-c", config], env=environment)
         await poll(lambda: self._joined_hub(node), 10, f"the leaf {name} does not reach {region}")
+        self._leaves[name] = node
         return node
 
     async def _joined_hub(self, leaf: Node) -> bool:
@@ -159,3 +164,19 @@ class Supercluster(Embedded):
         self._between(region)
         for node in self.regions[region]:
             await self.kill(node.name)
+
+
+_open: dict[tuple, Supercluster] = {}
+
+
+async def open_supercluster(**settings: Any) -> Supercluster:
+    """The supercluster of this kernel, ready, on local processes. Called again, the same one, restored.
+
+    `settings` are those of `Supercluster`. The first call takes about six seconds.
+    """
+    key = tuple(sorted(settings.items()))
+    if key in _open and not (world := _open[key]).closed:
+        await world.restore_all()
+        return world
+    _open[key] = await Supercluster(**settings).start()
+    return _open[key]

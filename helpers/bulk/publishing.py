@@ -1,4 +1,4 @@
-"""Many messages at once: batched publishing with flow acknowledgements, on nats-py's public API.
+"""Batched publishing with flow acknowledgements.
 
 The protocol is the server's "fast ingest" (2.14 and later, streams with `allow_batched`): ADR-50 of
 github.com/nats-io/nats-architecture-and-design, section "Fast-ingest Batch Publishing".
@@ -16,6 +16,8 @@ from nats.aio.msg import Msg
 from nats.errors import MaxPayloadError, OutboundBufferLimitError
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from .errors import Broken, BulkError, NoStream, NotEnabled, Refused, TimedOut, Unsupported
+
 Message = tuple[str, bytes, dict[str, str] | None]  # subject, payload, headers
 
 # Operations of the protocol, the token before the last of a message's reply subject.
@@ -30,36 +32,6 @@ PASSING = {  # the same message may be accepted a little later
     10211,  # too many batches in flight
 }
 WINDOWS = 2  # flow windows in flight: the server works on one while the next arrives
-
-
-class BulkError(RuntimeError):
-    """What was not stored, why, and the repair. `acked`: so many messages, from the first, are stored."""
-
-    acked = 0
-
-
-class NotEnabled(BulkError):
-    """The stream does not allow batches."""
-
-
-class NoStream(BulkError):
-    """No stream captures the subject."""
-
-
-class Refused(BulkError):
-    """The server or the client refused one message: too large, a limit reached, a wrong expectation."""
-
-
-class Unsupported(BulkError):
-    """The server is older than 2.14."""
-
-
-class TimedOut(BulkError):
-    """No acknowledgement came although the batch was begun again."""
-
-
-class _Broken(Exception):
-    """This batch is over, another may go on: no leader, a gap, no answer."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +113,7 @@ class _Run:
             try:
                 await _Batch(self).send()
                 break
-            except _Broken:
+            except Broken:
                 self.resumed += 1
                 await self.repeat()
                 if not self.more():
@@ -224,11 +196,11 @@ class _Batch:
         self.heard = asyncio.Event()
 
     async def send(self) -> None:
-        """Sends everything there is, or raises _Broken or BulkError; settles what is stored either way."""
+        """Sends everything there is, or raises Broken or BulkError; settles what is stored either way."""
         subscription = await self.run.nc.subscribe(f"{self.inbox}.>", cb=self.on_reply)
         try:
             await self.send_all()
-        except (_Broken, BulkError):
+        except (Broken, BulkError):
             await self.last_word()
             raise
         finally:
@@ -248,7 +220,7 @@ class _Batch:
         await self.end()
         await self.until(lambda: self.commit)
         if run.in_flight:
-            raise _Broken("committed before its end")
+            raise Broken("committed before its end")
 
     def reply(self, operation: int, seq: int) -> str:
         return f"{self.inbox}.{self.run.flow}.fail.{seq}.{operation}.$FI"
@@ -268,7 +240,7 @@ class _Batch:
                 "it as an object"
             ) from None
         except OutboundBufferLimitError:
-            raise _Broken("disconnected") from None
+            raise Broken("disconnected") from None
         self.sent += 1
 
     async def until(self, done: Callable[[], object]) -> None:
@@ -281,7 +253,7 @@ class _Batch:
                 async with asyncio.timeout(self.run.timeout):
                     await self.heard.wait()
             except TimeoutError:
-                raise _Broken(f"nothing heard for {self.run.timeout} s") from None
+                raise Broken(f"nothing heard for {self.run.timeout} s") from None
             self.settle()
 
     def settle(self) -> None:
@@ -309,7 +281,7 @@ class _Batch:
             if not self.problem:
                 try:
                     await self.run.must_be_captured(self.subject_of(seq))
-                    self.fail(_Broken("no leader"))
+                    self.fail(Broken("no leader"))
                 except NoStream as problem:
                     self.fail(problem)
             return
@@ -320,10 +292,10 @@ class _Batch:
                 self.stored = max(self.stored, reply["seq"])
                 self.window = max(1, reply["msgs"])
             case "gap":
-                self.fail(_Broken(f"gap before message {reply['seq']}"))
+                self.fail(Broken(f"gap before message {reply['seq']}"))
             case _ if error:
                 self.fail(
-                    _Broken(error["description"])
+                    Broken(error["description"])
                     if error["err_code"] in PASSING
                     else _refusal(self.subject_of(seq), error["err_code"], error["description"])
                 )
@@ -339,7 +311,7 @@ class _Batch:
 
     def fail(self, problem: Exception) -> None:
         # The first problem is the cause; but a gap may be heard before the error that made it.
-        if self.problem is None or isinstance(self.problem, _Broken):
+        if self.problem is None or isinstance(self.problem, Broken):
             self.problem = problem
         self.heard.set()
 
