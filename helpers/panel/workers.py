@@ -22,7 +22,7 @@ from ..plots import consumer_groups as pictures
 STREAM, SUBJECT, DURABLE = "PANEL", "panel.orders", "panel"
 SERVICE = 0.02  # seconds a worker takes for an order
 WINDOW = 20  # seconds the picture shows
-QUIET = (nats.errors.TimeoutError, APIError, NoStreamResponseError, nats.errors.ConnectionClosedError)
+QUIET = (TimeoutError, APIError, NoStreamResponseError, nats.errors.ConnectionClosedError)
 
 
 class WorkersPanel:
@@ -66,10 +66,16 @@ class WorkersPanel:
 
         async def switch() -> None:
             if before:
-                await before
-            await (self._start() if change["new"] else self._stop())
+                await asyncio.wait([before])
+            try:
+                await (self._start() if change["new"] else self._stop())
+            except Exception as error:
+                self.status.value = f"{type(error).__name__}: {error}"
+                raise
 
         self._switching = asyncio.get_running_loop().create_task(switch())
+        # `start` and `stop` raise it; after a click the status line has told it already.
+        self._switching.add_done_callback(lambda task: task.cancelled() or task.exception())
 
     async def start(self) -> None:
         """As the Run button: returns when orders flow."""

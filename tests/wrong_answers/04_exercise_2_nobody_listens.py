@@ -1,3 +1,4 @@
+recovered = {}
 await js.add_stream(name="TILL", subjects=["till.*"])
 await js.add_consumer("TILL", ConsumerConfig(durable_name="till", max_deliver=2))
 for order in orders(10):

@@ -1,3 +1,4 @@
+recovered = {}
 advisory = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.TILL.till"
 await js.add_stream(name="LETTERS", subjects=[advisory])
 await js.add_stream(name="TILL", subjects=["till.*"])
