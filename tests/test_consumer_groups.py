@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import nats
 import pytest
@@ -38,6 +40,19 @@ class Shop:
         )
         await self.js.add_consumer("ORDERS", config)
 
+    async def ask(self, call: Callable[..., Awaitable], *args: object) -> Any:
+        """The answer of the JetStream API, asked again while a leader is missing."""
+
+        async def attempt() -> Any:
+            try:
+                return await call(*args)
+            except NotFoundError:
+                raise
+            except (TimeoutError, *DOWN):
+                return None
+
+        return await poll(attempt, 40, f"no answer to {call.__name__} {args}")
+
     async def keep(self, subject: str, payload: bytes, msg_id: str) -> None:
         while True:
             try:
@@ -70,13 +85,13 @@ class Shop:
 
     async def paid(self, order_id: str) -> bool:
         try:
-            return bool(await self.js.get_last_msg("PAYMENTS", f"payments.{order_id}"))
+            return bool(await self.ask(self.js.get_last_msg, "PAYMENTS", f"payments.{order_id}"))
         except NotFoundError:
             return False
 
     async def bury(self, seq: int) -> None:
         """What stands at `seq` of ORDERS goes to DEAD, unless it was paid and only its acks were lost."""
-        lost = await self.js.get_msg("ORDERS", seq)
+        lost = await self.ask(self.js.get_msg, "ORDERS", seq)
         order_id = json.loads(lost.data)["id"]
         if not await self.paid(order_id):
             await self.keep(f"dead.{order_id}", lost.data, f"dead-{order_id}")
@@ -90,19 +105,20 @@ class Shop:
 
     async def sweep(self) -> None:
         """Advisories are published once and may be lost with a node: so everything unpaid is buried."""
-        last = (await self.js.stream_info("ORDERS")).state.last_seq
+        last = (await self.ask(self.js.stream_info, "ORDERS")).state.last_seq
         for seq in range(1, last + 1):
             await self.bury(seq)
 
     async def ids(self, stream: str) -> list[str]:
-        last = (await self.js.stream_info(stream)).state.last_seq
-        return [json.loads((await self.js.get_msg(stream, seq)).data)["id"] for seq in range(1, last + 1)]
+        last = (await self.ask(self.js.stream_info, stream)).state.last_seq
+        found = [await self.ask(self.js.get_msg, stream, seq) for seq in range(1, last + 1)]
+        return [json.loads(msg.data)["id"] for msg in found]
 
 
 async def paid_or_dead() -> None:
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
-    shop = Shop(nc.jetstream(domain=cluster.domain, timeout=5))
+    shop = Shop(nc.jetstream(domain=cluster.domain, timeout=2))
     try:
         await shop.open()
         pool = Pool(shop.work, 4)
@@ -112,11 +128,11 @@ async def paid_or_dead() -> None:
             await pool.kill()
             pool.add()
             if round_ == 3:
-                info = await shop.js.consumer_info("ORDERS", "payment-processor")
+                info = await shop.ask(shop.js.consumer_info, "ORDERS", "payment-processor")
                 await cluster.kill(info.cluster.leader)
         await cluster.restore_all()
-        await asyncio.wait_for(placing, 30)
-        await poll(shop.settled, 30, "the consumer does not settle")
+        await asyncio.wait_for(placing, 60)
+        await poll(shop.settled, 60, "the consumer does not settle")
         await pool.close()
         await shop.sweep()
 
@@ -127,7 +143,7 @@ async def paid_or_dead() -> None:
         assert set(dead) >= POISON and not POISON & set(payments)
         cents = {str(order.id): order.cents for order in ORDERS}
         assert sum(cents[id_] for id_ in payments + dead) == sum(order.cents for order in ORDERS)
-        advisories = (await shop.js.stream_info("ADVISORIES")).state.messages
+        advisories = (await shop.ask(shop.js.stream_info, "ADVISORIES")).state.messages
         assert advisories, "no message was ever given up, so nothing was tested"
     finally:
         await nc.close()
