@@ -259,5 +259,6 @@ def test_a_pool_tells_what_became_of_its_workers():
 
 @pytest.fixture(autouse=True)
 def no_open_figures():
+    plt.close("all")  # those of another file's tests are none of ours
     yield
     assert plt.get_fignums() == []
