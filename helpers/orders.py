@@ -17,7 +17,7 @@ DATA = Path(__file__).parents[1] / "data"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """One shopping basket. `amount` is in USD, 0 or less for 478 of them (returns, coupons)."""
+    """One shopping basket. `amount` is in USD; it is 0 for 478 of them, which no card can be charged."""
 
     id: int
     placed_at: datetime
