@@ -407,11 +407,11 @@ def placed(region: str) -> nats.js.api.Placement:
     return nats.js.api.Placement(cluster=region)
 
 
-@docker
 # Notebook 04 is not steady yet where the machine is busy, on either backend; a pass here is told as XPASS.
 UNSTEADY = pytest.mark.xfail(reason="notebook 04: four cells depend on the pace of a busy machine")
 
 
+@docker
 @pytest.mark.parametrize(
     "notebook",
     [pytest.param(path, marks=UNSTEADY if path.stem.startswith("04") else ()) for path in NOTEBOOKS],
