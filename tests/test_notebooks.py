@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TIMING = "⏱"
+# Over the budget of the others and to be cut: code cells beside the exercises, median and longest cell.
+LARGER = {"04_consumer_groups": (36, 14, 26)}
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -101,8 +103,9 @@ def test_code_fits_the_page(path):
     code = cells(path, "code")
     walk = [cell for cell in code if not {"exercise", "check"} & set(tags(cell))]
     lengths = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code]
-    assert 15 <= len(walk) <= 36, f"{len(walk)} code cells beside the exercises"
-    assert statistics.median(lengths) <= 14 and max(lengths) <= 26, sorted(lengths)
+    most, median, longest = LARGER.get(path.stem, (32, 10, 24))
+    assert 15 <= len(walk) <= most, f"{len(walk)} code cells beside the exercises"
+    assert statistics.median(lengths) <= median and max(lengths) <= longest, sorted(lengths)
     for cell in code:
         assert cell.source.strip(), f"[{cell.execution_count}] is empty"
         for line in cell.source.splitlines():
