@@ -56,7 +56,16 @@ async def restore(nc: nats.NATS, file: Path, timeout: float = 60) -> str:
 
 
 async def _ask(nc: nats.NATS, subject: str, payload: bytes, timeout: float) -> dict:
-    msg = await nc.request(subject, payload, timeout=timeout)
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + timeout
+    while True:
+        try:
+            msg = await nc.request(subject, payload, timeout=timeout)
+            break
+        except nats.errors.NoRespondersError:  # nobody got it: our node has not heard of the subject yet
+            if clock() > deadline:
+                raise
+            await asyncio.sleep(0.02)
     answer = json.loads(msg.data) if msg.data else {}
     if "error" in answer:
         raise BackupError(f"{answer['error']['err_code']} {answer['error']['description']}")

@@ -7,7 +7,7 @@ import json
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 import pandas as pd
@@ -35,7 +35,7 @@ class Order:
     @property
     def correlation_id(self) -> str:
         """A UUID of the order's own, the same in every run."""
-        return str(uuid.uuid5(uuid.NAMESPACE_OID, str(self.id)))
+        return _uuid_of(self.id)
 
     def payload(self) -> bytes:
         """The order as the Order Service publishes it."""
@@ -51,6 +51,11 @@ class Order:
                 "correlationId": self.correlation_id,
             }
         ).encode()
+
+
+@lru_cache  # a header asks for it, then the payload
+def _uuid_of(id: int) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, str(id)))
 
 
 @dataclass(frozen=True, slots=True)

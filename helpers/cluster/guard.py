@@ -5,8 +5,8 @@ the pipe closes, and the guard ends its servers and removes their directory. It 
 its own, so the Stop button's interrupt reaches neither it nor the servers. `atexit` could not do
 this: a killed kernel runs no `atexit`.
 
-It is started by path, not imported, and needs nothing but the standard library (and psutil to pause),
-so that it is up in some 30 ms. Requests and replies are JSON, a line each:
+It is started by path, not imported, and needs nothing but the standard library (and psutil to pause on
+Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line each:
 
     {"op": "spawn", "name": str, "argv": [str], "env": {str: str}}
     {"op": "signal", "name": str, "kind": "kill" | "stop" | "pause" | "resume" | "lame_duck"}
@@ -61,11 +61,20 @@ class Guard:
             if WINDOWS:
                 raise OSError("lame duck mode needs a POSIX signal, or a server run as a service")
             server.send_signal(signal.SIGUSR2)
-        else:
-            import psutil  # suspends and resumes on Windows too
+        elif WINDOWS:
+            import psutil  # has no signals, but suspends
 
             process = psutil.Process(server.pid)
             process.suspend() if kind == "pause" else process.resume()
+        elif kind == "resume":
+            server.send_signal(signal.SIGCONT)
+        else:
+            server.send_signal(signal.SIGSTOP)
+            # On a busy machine some of its threads run on for a moment: it is paused when it says so.
+            _, status = os.waitpid(server.pid, os.WUNTRACED)
+            if not os.WIFSTOPPED(status):
+                server.returncode = os.waitstatus_to_exitcode(status)  # it ended instead; we took the news
+                return {"running": False}
         return {"running": True}
 
     def status(self) -> dict:

@@ -74,6 +74,7 @@ class Cluster(ABC):
 
     def __init__(self) -> None:
         self._paused: set[str] = set()
+        self._leaving: set[str] = set()  # told to go, and perhaps not gone yet
         self._claimed: set[str] = set()
 
     # -- what a client needs ------------------------------------------------------------------
@@ -176,23 +177,32 @@ class Cluster(ABC):
     async def _down(self, name: str) -> bool:
         return (await self.states())[name] == "down"
 
+    async def _leave(self, name: str, kind: str, seconds: float, otherwise: str) -> None:
+        """Signals a node to go and waits until it is gone; `restore_all` waits for one interrupted here."""
+        node = self.node(name)
+        self._leaving.add(name)
+        try:
+            await asyncio.shield(self._signal(node, kind))
+            await poll(lambda: self._down(name), seconds, otherwise)
+        except Exception:  # refused, or it does not go; only the interrupt, no Exception, leaves it to others
+            self._leaving.discard(name)
+            raise
+        self._leaving.discard(name)
+
     async def kill(self, name: str) -> None:
         """SIGKILL: the process is gone at once, nothing is flushed, nobody is told."""
-        await self._signal(self.node(name), "kill")
+        await self._leave(name, "kill", 10, f"{name} survived its kill")
         self._paused.discard(name)
-        await poll(lambda: self._down(name), 10, f"{name} survived its kill")
 
     async def stop(self, name: str) -> None:
         """SIGTERM: the server hands its leaderships on and exits."""
         await self.resume(name)  # a paused process cannot act on a signal
-        await self._signal(self.node(name), "stop")
-        await poll(lambda: self._down(name), 20, f"{name} did not stop")
+        await self._leave(name, "stop", 20, f"{name} did not stop")
 
     async def lame_duck(self, name: str) -> None:
         """SIGUSR2: the server hands on its leaderships, asks its clients to leave, then exits."""
         await self.resume(name)
-        await self._signal(self.node(name), "lame_duck")
-        await poll(lambda: self._down(name), 60, f"{name} is still there")
+        await self._leave(name, "lame_duck", 60, f"{name} is still there")
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
@@ -228,6 +238,10 @@ class Cluster(ABC):
     async def restore_all(self, timeout: float = 30) -> None:
         """Heals, resumes and starts whatever is not running, and waits until all nodes are ready."""
         await self.heal()
+        for name in tuple(self._leaving):  # a cell was stopped while it waited for this node to go
+            await self.resume(name)
+            await poll(lambda name=name: self._down(name), timeout, f"{name} is still there")
+            self._leaving.discard(name)
         for name, state in (await self.states()).items():
             if state == "paused":
                 await self.resume(name)
