@@ -68,7 +68,8 @@ class GuardPipe:
             else {"start_new_session": True}  # the Stop button interrupts the kernel's whole session
         )
         self._process = subprocess.Popen(
-            [sys.executable, "-P", guard.__file__],
+            # Isolated, and where it needs no package without `site`: half of its start.
+            [sys.executable, "-I", *([] if guard.WINDOWS else ["-S"]), guard.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -127,10 +127,12 @@ class Cluster(ABC):
         """Returns when every node is healthy and a stream of three replicas accepted a message."""
         nc = await poll(self._client, timeout, f"no node of {self.urls} lets a client in")
         try:
-            await poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made")
+            await asyncio.gather(
+                poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made"),
+                poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
+            )
         finally:
             await nc.close()
-        await poll(self._healthy, timeout, "not every node reports healthy: see `states()`")
 
     async def _client(self) -> nats.NATS | None:
         """A connection, or None where the node that was asked does not listen yet."""
