@@ -6,6 +6,10 @@ the server says), correct. It never raises for what a learner did, and changes n
 
 from dataclasses import dataclass
 
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerInfo, StreamInfo
+from nats.js.errors import NotFoundError
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -28,3 +32,19 @@ def not_yet(hint: str) -> Outcome:
 
 def correct(message: str) -> Outcome:
     return Outcome("correct", message)
+
+
+async def stream_of(js: JetStreamContext, name: str) -> StreamInfo | None:
+    """What the server says of a stream, its subjects included; None where there is none."""
+    try:
+        return await js.stream_info(name, subjects_filter=">")
+    except NotFoundError:
+        return None
+
+
+async def consumer_of(js: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
+    """What the server says of the consumer `name` of `stream`; None where there is none."""
+    try:
+        return await js.consumer_info(stream, name)
+    except NotFoundError:
+        return None

@@ -4,24 +4,8 @@ import json
 from itertools import pairwise
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo, StreamInfo
-from nats.js.errors import NotFoundError
 
-from . import Outcome, correct, not_attempted, not_yet
-
-
-async def _stream(js: JetStreamContext, name: str) -> StreamInfo | None:
-    try:
-        return await js.stream_info(name)
-    except NotFoundError:
-        return None
-
-
-async def _consumer(js: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
-    try:
-        return await js.consumer_info(stream, name)
-    except NotFoundError:
-        return None
+from . import Outcome, consumer_of, correct, not_attempted, not_yet, stream_of
 
 
 async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
@@ -29,9 +13,9 @@ async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
 
     `arrivals` holds the seconds (of one clock) at which the only message was delivered.
     """
-    if await _stream(js, "PATIENT") is None and not arrivals:
+    if await stream_of(js, "PATIENT") is None and not arrivals:
         return not_attempted("the cluster has no stream PATIENT, and `arrivals` is empty.")
-    info = await _consumer(js, "PATIENT", "patient")
+    info = await consumer_of(js, "PATIENT", "patient")
     if info is None:
         return not_yet("the server knows no consumer `patient` on a stream PATIENT.")
     config = info.config
@@ -63,12 +47,12 @@ async def patient_retry(js: JetStreamContext, arrivals: list[float]) -> Outcome:
 
 async def recovered_letter(js: JetStreamContext, recovered: dict[int, bytes]) -> Outcome:
     """Exercise 2: LETTERS keeps the advisories on TILL's durable `till`, `recovered` payloads by sequence."""
-    letters, till = await _stream(js, "LETTERS"), await _stream(js, "TILL")
+    letters, till = await stream_of(js, "LETTERS"), await stream_of(js, "TILL")
     if letters is None and till is None and not recovered:
         return not_attempted("the cluster has neither TILL nor LETTERS, and `recovered` is empty.")
     if till is None:
         return not_yet("the cluster has no stream TILL.")
-    info = await _consumer(js, "TILL", "till")
+    info = await consumer_of(js, "TILL", "till")
     if info is None:
         return not_yet("TILL has no durable `till`.")
     if info.config.max_deliver != 2:
@@ -97,7 +81,7 @@ async def recovered_letter(js: JetStreamContext, recovered: dict[int, bytes]) ->
 
 async def ordered_lanes(js: JetStreamContext) -> Outcome:
     """Exercise 3: LANES partitions `lanes.<customer>` into three, a durable each, one message in flight."""
-    info = await _stream(js, "LANES")
+    info = await stream_of(js, "LANES")
     if info is None:
         return not_attempted("the cluster has no stream LANES yet.")
     transform = info.config.subject_transform

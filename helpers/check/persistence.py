@@ -1,22 +1,13 @@
 """The exercises of notebook 01."""
 
 from nats.js import JetStreamContext
-from nats.js.api import StreamInfo
-from nats.js.errors import NotFoundError
 
-from . import Outcome, correct, not_attempted, not_yet
-
-
-async def _find(js: JetStreamContext, name: str) -> StreamInfo | None:
-    try:
-        return await js.stream_info(name, subjects_filter=">")
-    except NotFoundError:
-        return None
+from . import Outcome, correct, not_attempted, not_yet, stream_of
 
 
 async def bounded_stream(js: JetStreamContext) -> Outcome:
     """Exercise 1: BASKETS on `baskets.*` refuses the sixth message of a subject, and keeps the five."""
-    info = await _find(js, "BASKETS")
+    info = await stream_of(js, "BASKETS")
     if info is None:
         return not_attempted("the cluster has no stream BASKETS yet.")
     config = info.config
@@ -36,7 +27,7 @@ async def bounded_stream(js: JetStreamContext) -> Outcome:
 
 async def retried_once(js: JetStreamContext, acks: list) -> Outcome:
     """Exercise 2: 20 orders published twice to RETRIES; the stream holds 20, `acks` the 40 answers."""
-    info = await _find(js, "RETRIES")
+    info = await stream_of(js, "RETRIES")
     if not acks and (info is None or not info.state.messages):
         return not_attempted("`acks` is empty and RETRIES holds nothing.")
     if info is None:
@@ -56,7 +47,7 @@ async def retried_once(js: JetStreamContext, acks: list) -> Outcome:
 
 async def auditable_queue(js: JetStreamContext) -> Outcome:
     """Exercise 3: JOBS is a work queue whose ten jobs are done; another stream still has all ten."""
-    info = await _find(js, "JOBS")
+    info = await stream_of(js, "JOBS")
     if info is None:
         return not_attempted("the cluster has no stream JOBS yet.")
     if info.config.retention != "workqueue":

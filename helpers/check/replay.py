@@ -3,35 +3,20 @@
 from collections import Counter
 
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerInfo, StreamInfo
 from nats.js.errors import NotFoundError
 
 from ..orders import orders
-from . import Outcome, correct, not_attempted, not_yet
-
-
-async def _stream(js: JetStreamContext, name: str) -> StreamInfo | None:
-    try:
-        return await js.stream_info(name, subjects_filter=">")
-    except NotFoundError:
-        return None
-
-
-async def _consumer(js: JetStreamContext, stream: str, name: str) -> ConsumerInfo | None:
-    try:
-        return await js.consumer_info(stream, name)
-    except NotFoundError:
-        return None
+from . import Outcome, consumer_of, correct, not_attempted, not_yet, stream_of
 
 
 async def from_noon(js: JetStreamContext) -> Outcome:
     """Exercise 1: `since` replays HISTORY from the moment message 60 of 100 was stored, without acks."""
-    info = await _stream(js, "HISTORY")
+    info = await stream_of(js, "HISTORY")
     if info is None:
         return not_attempted("the cluster has no stream HISTORY yet.")
     if info.state.last_seq != 100:
         return not_yet(f"HISTORY has stored {info.state.last_seq} messages, the task is about 100.")
-    consumer = await _consumer(js, "HISTORY", "since")
+    consumer = await consumer_of(js, "HISTORY", "since")
     if consumer is None:
         return not_yet("HISTORY stands, but has no consumer `since`.")
     config = consumer.config
@@ -54,12 +39,12 @@ async def from_noon(js: JetStreamContext) -> Outcome:
 
 async def rewound(js: JetStreamContext) -> Outcome:
     """Exercise 2: the durable `cashier` of TILL had acknowledged all 50 and is set back to 21."""
-    info = await _stream(js, "TILL")
+    info = await stream_of(js, "TILL")
     if info is None:
         return not_attempted("the cluster has no stream TILL yet.")
     if info.state.messages != 50:
         return not_yet(f"TILL holds {info.state.messages} messages, the task is about 50.")
-    consumer = await _consumer(js, "TILL", "cashier")
+    consumer = await consumer_of(js, "TILL", "cashier")
     if consumer is None:
         return not_yet("TILL stands, but has no consumer `cashier`.")
     if consumer.config.deliver_policy != "all":
@@ -79,7 +64,7 @@ async def rewound(js: JetStreamContext) -> Outcome:
 
 async def purged(js: JetStreamContext) -> Outcome:
     """Exercise 3: of 200 orders in TILLS, store 381 keeps its last three, every other store all."""
-    info = await _stream(js, "TILLS")
+    info = await stream_of(js, "TILLS")
     if info is None:
         return not_attempted("the cluster has no stream TILLS yet.")
     before = Counter(f"tills.{order.store}" for order in orders(200))
