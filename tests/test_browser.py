@@ -79,7 +79,7 @@ def lab(folder: Path):
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_run_all_works_twice(notebook, tmp_path):
     assert CHROMIUM, "no Chromium on PATH: apt-get install chromium"
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import TimeoutError, sync_playwright
 
     with lab(tmp_path) as url, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -89,7 +89,10 @@ def test_run_all_works_twice(notebook, tmp_path):
             page.wait_for_function(IDLE, timeout=60_000)
             for _ in range(2):
                 page.evaluate(RUN_ALL)
-                page.wait_for_function("() => window.done", timeout=300_000)
+                try:
+                    page.wait_for_function("() => window.done", timeout=300_000)
+                except TimeoutError:
+                    pytest.fail(f"after 300 s still at it, cells by execution count: {page.evaluate(MODEL)}")
                 page.wait_for_function(IDLE, timeout=60_000)
                 found = page.evaluate(MODEL)
                 assert not found["problems"], found["problems"]

@@ -30,6 +30,7 @@ class Panel(widgets.VBox):
         self._isolated: set[str] = set()
         self._acks: list[float] = []
         self._tasks: set[asyncio.Task] = set()
+        self._closing = False
         self._placed: tuple[str | None, list[str]] = (None, [])
         self._picture = widgets.HTML()
         self._said = widgets.Label("Click a button, and watch the acknowledgements below the picture.")
@@ -115,7 +116,7 @@ class Panel(widgets.VBox):
 
     async def _publish(self) -> None:
         number = 0
-        while True:
+        while not self._closing:
             number += 1
             try:
                 await self._js.publish(self._subject, str(number).encode(), timeout=0.5)
@@ -125,7 +126,7 @@ class Panel(widgets.VBox):
             await asyncio.sleep(PACE)
 
     async def _watch(self) -> None:
-        while True:
+        while not self._closing:
             await self._draw()
             await asyncio.sleep(0.5)
 
@@ -163,6 +164,7 @@ class Panel(widgets.VBox):
 
     async def close_panel(self) -> None:
         """Stops publishing and drawing, and restores every node; the last picture stays."""
+        self._closing = True  # before Python 3.12 wait_for, and so a request, may swallow the cancellation
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()

@@ -72,7 +72,7 @@ def weekly(revenue: pd.Series, marks: dict[str, str]) -> Axes:
         place = revenue.index.get_loc(monday)
         peak = revenue[monday] >= revenue.iloc[max(0, place - 2) : place + 3].max()
         ax.annotate(
-            label, (monday, revenue[monday] / 1000), xytext=(0, 9 if peak else -18),
+            label, (monday, revenue[monday] / 1000), xytext=(0, 9 if peak else -26),
             textcoords="offset points", ha="center", fontsize=9, color=VERMILION,
         )  # fmt: skip
         ax.plot(monday, revenue[monday] / 1000, "s", color=VERMILION, markersize=6)
