@@ -407,16 +407,8 @@ def placed(region: str) -> nats.js.api.Placement:
     return nats.js.api.Placement(cluster=region)
 
 
-# Notebook 04 is not steady yet where the machine is busy, on either backend; a pass here is told as XPASS.
-UNSTEADY = pytest.mark.xfail(reason="notebook 04: four cells depend on the pace of a busy machine")
-
-
 @docker
-@pytest.mark.parametrize(
-    "notebook",
-    [pytest.param(path, marks=UNSTEADY if path.stem.startswith("04") else ()) for path in NOTEBOOKS],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_the_notebook_says_the_same_on_compose(compose, notebook):
     async def asked():
         pages = [await get_json(f"http://127.0.0.1:{port}/jsz") for port in backend.MONITORS]
