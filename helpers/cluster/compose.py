@@ -164,7 +164,7 @@ class Compose(Cluster):
     def _routes(self) -> "Network":
         return self._engine.networks.get(f"{PROJECT}_routes")
 
-    def _routed(self, container: "Container") -> bool:
+    def _on_routes(self, container: "Container") -> bool:
         return f"{PROJECT}_routes" in container.attrs["NetworkSettings"]["Networks"]
 
     async def isolate(self, name: str) -> None:
@@ -173,7 +173,7 @@ class Compose(Cluster):
 
         def cut() -> None:
             container = self._container(name)
-            if self._routed(container):
+            if self._on_routes(container):
                 self._routes().disconnect(container)
 
         await asyncio.to_thread(cut)
@@ -184,7 +184,7 @@ class Compose(Cluster):
         def join() -> None:
             for name, (alias, address) in SERVICES.items():
                 container = self._container(name)
-                if not self._routed(container):
+                if not self._on_routes(container):
                     self._routes().connect(container, aliases=[alias], ipv4_address=address)
 
         await asyncio.to_thread(join)

@@ -1,6 +1,7 @@
 """The embedded backend: real nats-server processes from the wheel, owned by this kernel."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -17,8 +18,11 @@ from .interface import Cluster, ClusterError, FaultRefused, Node, get_json
 CONFIG = Path(__file__).parents[2] / "config" / "nats.conf"
 # A first election that fails costs 4-9 s of Raft timer, and no option shortens it; the one that
 # succeeds takes 0.1-0.8 s. So a cluster without a meta leader by then is started over.
-FIRST_ELECTION = 1.5
-ATTEMPTS = 6
+FIRST_ELECTION = 1.2
+# Two nodes that hung up on each other's call dial again after a second, and one that missed the first
+# news of the meta group takes two to catch up: starting over is cheaper then, too.
+SETTLED = 0.4
+ATTEMPTS = 6  # each has twice the time of the one before: a busy machine may need it
 HEAD_START = 0.3  # seconds by which one node of a pair dials later than the other, behind links
 
 
@@ -115,6 +119,7 @@ class Embedded(Cluster):
 
     config = CONFIG
     first_election = FIRST_ELECTION
+    settled = SETTLED
 
     def __init__(self, size: int = 4, sync_interval: str = "2m", links: bool = False) -> None:
         """`links` puts a proxy between every two nodes, for `isolate`; routes are slower for it."""
@@ -133,12 +138,13 @@ class Embedded(Cluster):
     async def start(self) -> "Embedded":
         try:
             for attempt in range(ATTEMPTS):
-                await self._lay_out(preferred=attempt == 0)
+                await self._lay_out()
                 for node in self.nodes:
                     await self._start(node)
-                if await self._elected():
-                    await self.wait_ready()
-                    return self
+                if await self._elected(self.first_election * 2**attempt):
+                    with contextlib.suppress(ClusterError):
+                        await self.wait_ready(self.settled * 2**attempt)
+                        return self
                 await self._ask("wipe")
             raise ClusterError(f"no cluster after {ATTEMPTS} attempts:\n{self._log_tail()}")
         except BaseException:
@@ -167,11 +173,11 @@ class Embedded(Cluster):
     async def heal(self) -> None:
         await self._tune(list(self._links or ()), cut=False)
 
-    async def _lay_out(self, preferred: bool) -> None:
+    async def _lay_out(self) -> None:
         """Chooses ports and writes down what each server reads from its environment."""
         clients = list(range(4222, 4222 + self._size))
         monitors = list(range(8222, 8222 + self._size))
-        if not (preferred and all_free(clients + monitors)):
+        if not all_free(clients + monitors):
             ports = free_ports(2 * self._size)
             clients, monitors = ports[: self._size], ports[self._size :]
         routes = [f"127.0.0.1:{port}" for port in free_ports(self._size)]
@@ -220,9 +226,9 @@ class Embedded(Cluster):
         """As the server's configuration writes a list of addresses."""
         return f"[{', '.join('nats://' + address for address in addresses)}]"
 
-    async def _elected(self) -> bool:
+    async def _elected(self, seconds: float) -> bool:
         """Whether a meta leader stands before the first election must have failed, on our own ports."""
-        deadline = asyncio.get_running_loop().time() + self.first_election
+        deadline = asyncio.get_running_loop().time() + seconds
         while asyncio.get_running_loop().time() < deadline:
             if "down" in (await self.states()).values():
                 return False  # most likely another program took the port between the look and the start

@@ -4,6 +4,7 @@ import asyncio
 import json
 import urllib.request
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from nats.js.api import StorageType
 from nats.js.errors import NotFoundError
 
 ONE_TRY = {"allow_reconnect": False, "max_reconnect_attempts": 1}
+ROUTES = 4  # between two nodes: a pool of three, the server's default, and one for the system account
 
 
 class ClusterError(RuntimeError):
@@ -124,12 +126,13 @@ class Cluster(ABC):
         """Each node's name and what became of it: "running", "paused" or "down"."""
 
     async def wait_ready(self, timeout: float = 30) -> None:
-        """Returns when every node is healthy and a stream of three replicas accepted a message."""
+        """Returns when every node is healthy and routed, and an R3 stream accepted a message."""
         nc = await poll(self._client, timeout, f"no node of {self.urls} lets a client in")
         try:
             await asyncio.gather(
                 poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made"),
                 poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
+                poll(self._routed, timeout, "not every two nodes have all their routes"),
             )
         finally:
             await nc.close()
@@ -165,6 +168,24 @@ class Cluster(ABC):
     async def _healthy(self) -> bool:
         pages = [get_json(f"{node.monitor}/healthz") for node in self.nodes if node.monitor]
         return all(page and page.get("status") == "ok" for page in await asyncio.gather(*pages))
+
+    def _peers(self, node: Node) -> int:
+        """To how many other nodes it has routes."""
+        return len(self.nodes) - 1
+
+    async def _routed(self) -> bool:
+        """Whether no route is missing between two nodes.
+
+        Two that dial each other at the same moment may hang up on both connections as duplicates, and dial
+        again a second later. An account has one of them; meanwhile its requests and replies are lost.
+        """
+        nodes = [node for node in self.nodes if node.monitor]
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}/routez") for node in nodes))
+        counts = [Counter(route["remote_name"] for route in page["routes"]) for page in pages if page]
+        return len(counts) == len(nodes) and all(
+            len(count) == self._peers(node) and all(routes >= ROUTES for routes in count.values())
+            for node, count in zip(nodes, counts, strict=True)
+        )
 
     # -- faults -------------------------------------------------------------------------------
 

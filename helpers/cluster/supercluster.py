@@ -19,7 +19,7 @@ class Supercluster(Embedded):
 
     backend = "embedded supercluster"
     config = CONFIG.with_name("hub.conf")
-    first_election = START
+    first_election = settled = START
 
     def __init__(
         self,
@@ -51,12 +51,12 @@ class Supercluster(Embedded):
             "dont_randomize": True,
         }
 
-    async def _lay_out(self, preferred: bool) -> None:
+    async def _lay_out(self) -> None:
         names = [f"{region}-{number}" for region, number in self._homes]
         self._region = dict(zip(names, (region for region, _ in self._homes), strict=True))
         ports = free_ports(5 * self._size)
         preferred_ports = [base + i for i in range(self._size) for base in (4232, 8232)]
-        if preferred and all_free(preferred_ports):
+        if all_free(preferred_ports):
             clients, monitors = preferred_ports[::2], preferred_ports[1::2]
         else:
             clients, monitors = ports[: self._size], ports[self._size : 2 * self._size]
@@ -107,6 +107,9 @@ class Supercluster(Embedded):
         """Also waits until each node has a gateway to every other region."""
         await poll(self._joined, timeout, "the regions did not find each other")
         await super().wait_ready(timeout)
+
+    def _peers(self, node: Node) -> int:
+        return len(self.regions[self._region[node.name]]) - 1
 
     async def _joined(self) -> bool:
         for node in self.nodes:
