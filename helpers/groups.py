@@ -261,7 +261,7 @@ async def throughput(
     workers: int,
     batch: int,
     service: float,
-    seconds: float = 0.2,
+    seconds: float = 0.15,
 ) -> float:
     """Messages/s that `workers` of a new consumer acknowledge, each `service` seconds a message.
 

@@ -11,11 +11,12 @@ from matplotlib import pyplot as plt
 from nats.js.api import ConsumerConfig
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
+from helpers import groups, publisher
 from helpers.cluster import open_cluster
 from helpers.cluster.interface import poll
 from helpers.groups import Pool, paced, race
 from helpers.ledger import Ledger
-from helpers.orders import orders
+from helpers.orders import by_hour, of_regulars, orders
 from helpers.panel.workers import WorkersPanel
 
 ORDERS = orders(240, start=2180)  # five of them have nothing to charge
@@ -223,6 +224,43 @@ async def order_is_kept_or_not(js) -> None:
 
 def test_a_race_counts_what_is_out_of_order():
     asyncio.run(on_a_cluster(order_is_kept_or_not))
+
+
+async def raw_requests_are_answered(js) -> None:
+    await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
+    await publisher.keep(js, "orders.payment", b"", "one")
+    assert (await publisher.keep(js, "orders.payment", b"", "one")).duplicate
+    raw = {"priority_groups": ["pay"], "priority_policy": "overflow"}
+    config = await groups.add_consumer(js._nc, js, "ORDERS", "rush", **raw)
+    assert config["priority_policy"] == "overflow"
+    await groups.until_ready(js._nc, js, "ORDERS", "rush", 1)  # asking takes nothing from it
+    inbox = await groups.pull(js._nc, js, "ORDERS", "rush", group="pay", expires=10**9)
+    assert await groups.answer(inbox) == "a message"
+    inbox = await groups.pull(js._nc, js, "ORDERS", "rush", group="pay", no_wait=True)
+    assert await groups.answer(inbox) == "404 No Messages"
+    with pytest.raises(RuntimeError, match="at least one PriorityGroup"):
+        await groups.add_consumer(js._nc, js, "ORDERS", "none", **raw | {"priority_groups": []})
+
+
+def test_raw_requests_are_answered():
+    asyncio.run(on_a_cluster(raw_requests_are_answered))
+
+
+async def a_refusal_is_not_tried_again(js) -> None:
+    await js.add_stream(name="FULL", subjects=["full"], max_msgs=1, discard="new")
+    await publisher.keep(js, "full", b"", "one")
+    with pytest.raises(APIError, match="maximum messages exceeded"):
+        await asyncio.wait_for(publisher.keep(js, "full", b"", "two"), 5)
+
+
+def test_the_publisher_raises_at_once_what_will_not_pass():
+    asyncio.run(on_a_cluster(a_refusal_is_not_tried_again))
+
+
+def test_orders_of_regulars_and_by_the_hour():
+    regulars = of_regulars(64, customers=8)
+    assert len(regulars) == 64 and len({order.customer for order in regulars}) <= 8
+    assert by_hour(regulars).sum() == sum(order.cents for order in regulars)
 
 
 async def workers_come_and_go() -> None:
