@@ -52,6 +52,7 @@ async def trial(cluster: Embedded, fault: str) -> float:
     await publish(js, ledger, acked, AFTER)
     await broken
     await cluster.restore_all()
+    await cluster.caught_up()
     sub = await js.subscribe("s", stream="S", ordered_consumer=True)
     total = (await js.stream_info("S")).state.messages
     verdict = ledger.against([(await sub.next_msg(5)).headers["Nats-Msg-Id"] for _ in range(total)])
