@@ -88,6 +88,19 @@ def orders(count: int, start: int = 0) -> list[Order]:
     ]
 
 
+def of_regulars(count: int, customers: int) -> list[Order]:
+    """The first `count` orders of the `customers` who order most among the year's first 20,000 baskets."""
+    early = orders(20_000)
+    regulars = pd.Series([order.customer for order in early]).value_counts().index[:customers]
+    return [order for order in early if order.customer in regulars][:count]
+
+
+def by_hour(batch: list[Order]) -> pd.Series:
+    """The amounts of these orders in whole cents, summed for each hour in which some were placed."""
+    hours = [pd.Timestamp(order.placed_at).floor("h") for order in batch]
+    return pd.Series([order.cents for order in batch]).groupby(hours).sum()
+
+
 @cache
 def products() -> dict[str, Product]:
     """The 200 products by their ID."""

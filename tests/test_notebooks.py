@@ -12,8 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 TIMING = "⏱"
-# Over the budget of the others and to be cut: code cells beside the exercises, median and longest cell.
-LARGER = {"04_consumer_groups": (36, 14, 26)}
 
 pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -103,9 +101,8 @@ def test_code_fits_the_page(path):
     code = cells(path, "code")
     walk = [cell for cell in code if not {"exercise", "check"} & set(tags(cell))]
     lengths = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code]
-    most, median, longest = LARGER.get(path.stem, (32, 10, 24))
-    assert 15 <= len(walk) <= most, f"{len(walk)} code cells beside the exercises"
-    assert statistics.median(lengths) <= median and max(lengths) <= longest, sorted(lengths)
+    assert 15 <= len(walk) <= 32, f"{len(walk)} code cells beside the exercises"
+    assert statistics.median(lengths) <= 10 and max(lengths) <= 24, sorted(lengths)
     for cell in code:
         assert cell.source.strip(), f"[{cell.execution_count}] is empty"
         for line in cell.source.splitlines():

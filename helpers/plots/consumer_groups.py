@@ -64,10 +64,10 @@ def lag(samples: pd.DataFrame, marks: dict[str, float] | None = None) -> Axes:
     grid = _stack(5, 8, [1.4, 0.7, 1.2, 1.2, 0.8])
     rate, crew, *counts = grid
 
-    # orders a second over the half second before each sample
+    window = 0.3  # orders a second over the time before each sample
     for column, colour, line in (("published", BLUE, "-"), ("paid", VERMILION, "--")):
-        before = np.interp(seconds - 0.5, seconds, frame[column])
-        span = np.minimum(0.5, seconds.clip(lower=0.05))
+        before = np.interp(seconds - window, seconds, frame[column])
+        span = np.minimum(window, seconds.clip(lower=0.05))
         rate.plot(seconds, (frame[column] - before) / span, color=colour, linestyle=line, label=column)
     rate.set(ylabel="orders / s")
     rate.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
@@ -123,7 +123,7 @@ def scaling(rates: pd.DataFrame, each: float) -> Axes:
     ax.set_xscale("log", base=2)
     ax.set_yscale("log", base=2)
     ax.set_xticks(rates.index, [str(n) for n in rates.index])
-    ticks = [50 * 2**n for n in range(7) if 50 * 2**n < rates.index.max() * each * 1.3]
+    ticks = [25 * 2**n for n in range(8) if 25 * 2**n < rates.index.max() * each * 1.3]
     ax.set_yticks(ticks, [f"{tick:,}" for tick in ticks])
     ax.minorticks_off()
     ax.set(xlabel="workers", ylabel="orders paid / s")
