@@ -5,6 +5,8 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+# Elections are idle time, so two files run side by side, each with a cluster of its own. Bare pytest does not.
+TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
 .PHONY: help install lab test test-browser test-docker test-cli cluster cluster-down run lint lock clean
@@ -25,7 +27,7 @@ lab: install ## open JupyterLab on the notebooks
 	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
 
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO)
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker
@@ -43,7 +45,7 @@ cluster-down: ## end them and keep their data
 
 test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	$(BIN)/pytest -m browser tests/test_browser.py
+	$(BIN)/pytest -m browser -n 2 tests/test_browser.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

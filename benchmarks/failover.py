@@ -3,7 +3,7 @@
     python benchmarks/failover.py [--trials 6] [--faults kill stop lame_duck step_down]
 
 A trial: a stream of three replicas on four fresh nodes, one publisher that awaits each acknowledgement
-(timeout 50 ms, the same message ID on every try), and the fault on the stream's leader after 100 of
+(timeout 20 ms, the same message ID on every try), and the fault on the stream's leader after 100 of
 them. The gap is the longest time between two acknowledgements after it, in milliseconds. Each
 trial also compares what was acknowledged with what is stored. Prints median, minimum and maximum.
 """
@@ -20,7 +20,7 @@ from helpers.cluster.embedded import Embedded
 from helpers.ledger import Ledger
 
 BEFORE, AFTER = 100, 300
-TIMEOUT = 0.05  # seconds; an order in flight while a leadership moves is answered by nobody
+TIMEOUT = 0.02  # seconds; an order in flight while a leadership moves is answered by nobody
 FAULTS = ("kill", "stop", "lame_duck", "step_down")
 
 
@@ -52,6 +52,7 @@ async def trial(cluster: Embedded, fault: str) -> float:
     await publish(js, ledger, acked, AFTER)
     await broken
     await cluster.restore_all()
+    await cluster.caught_up()
     sub = await js.subscribe("s", stream="S", ordered_consumer=True)
     total = (await js.stream_info("S")).state.messages
     verdict = ledger.against([(await sub.next_msg(5)).headers["Nats-Msg-Id"] for _ in range(total)])

@@ -1,7 +1,7 @@
 """Replay by technique, side by side: `python benchmarks/replay.py`.
 
-1,000,000 messages of 256 bytes go to a data frame (sequence, time, subject, payload): by `bulk`, by a
-loop over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face, where it is installed
+1,000,000 messages of 256 bytes go to a data frame (sequence, time, subject, payload): by `bulk`, by
+loops over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face, where it is installed
 (in a scratch environment; the project does not need it). Every round runs each once, in turn, in a
 process of its own, so that its peak memory is its own. Before that: milliseconds to find a position,
 by number and by time.
@@ -16,16 +16,18 @@ import statistics
 import subprocess
 import sys
 import time
+from functools import partial
 
 import nats
 import pandas as pd
 from nats.js.api import ConsumerConfig
+from nats.js.errors import ServiceUnavailableError
 
 from helpers import bulk
 from helpers.cluster import open_cluster
 
 STREAM = "BENCH"
-BATCH = 1_000  # messages a fetch
+BATCH = 1_000  # messages a fetch of the Rust-backed client
 
 
 async def by_bulk(urls: list[str], count: int) -> pd.DataFrame:
@@ -36,13 +38,17 @@ async def by_bulk(urls: list[str], count: int) -> pd.DataFrame:
         await nc.close()
 
 
-async def by_fetch(urls: list[str], count: int) -> pd.DataFrame:
+async def by_fetch(urls: list[str], count: int, batch: int) -> pd.DataFrame:
     nc = await nats.connect(urls)
     js = nc.jetstream()
     sub = await js.pull_subscribe("", stream=STREAM, config=ConsumerConfig(ack_policy="none"))
     rows: list[dict] = []
     while len(rows) < count:
-        for msg in await sub.fetch(min(BATCH, count - len(rows)), timeout=5):
+        try:
+            messages = await sub.fetch(min(batch, count - len(rows)), timeout=5)
+        except ServiceUnavailableError:  # our node has not heard of the new consumer yet
+            continue
+        for msg in messages:
             meta = msg.metadata
             rows.append(
                 {
@@ -77,7 +83,12 @@ async def by_rust(urls: list[str], count: int) -> pd.DataFrame:
     return pd.DataFrame({"seq": seq, "time": stored, "subject": subject, "data": data})
 
 
-TECHNIQUES = {"bulk": by_bulk, "loop over fetch(1000)": by_fetch, "natsrpy fetch(1000)": by_rust}
+TECHNIQUES = {
+    "bulk": by_bulk,
+    "loop over fetch(100)": partial(by_fetch, batch=100),
+    "loop over fetch(1000)": partial(by_fetch, batch=1_000),
+    "natsrpy fetch(1000)": by_rust,
+}
 
 
 async def one(technique: str, urls: list[str], count: int) -> None:

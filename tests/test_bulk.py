@@ -135,6 +135,7 @@ def killed_in_the_middle(lab: Lab, count: int, who: Callable) -> tuple[bulk.Rece
         await lab.cluster.kill(victim)
         receipt = await task
         await lab.cluster.restore_all()
+        await lab.cluster.caught_up()
         return receipt, await ids_in(lab.nc, "BULK")
 
     receipt, found = lab(scene())

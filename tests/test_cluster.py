@@ -14,6 +14,7 @@ import pytest
 from nats.js.errors import NotFoundError
 
 import helpers.cluster
+from helpers import monitor
 from helpers.cluster import ClusterError, FaultRefused, open_cluster
 from helpers.cluster.embedded import ATTEMPTS, Embedded, find_server, free_ports
 from helpers.cluster.external import External
@@ -104,6 +105,23 @@ def test_every_fault_takes_effect_and_restore_all_undoes_it():
                 await cluster.isolate(name)
             with pytest.raises(ClusterError, match=r"no node 'nats-server-9'.*nats-server-1"):
                 await cluster.kill("nats-server-9")
+
+    asyncio.run(run())
+
+
+def test_a_restarted_node_has_caught_up():
+    """`/healthz` alone says so before its leader has spoken to it: then it holds one message of 101."""
+
+    async def run():
+        async with embedded() as cluster, client(cluster) as (_, js):
+            await js.add_stream(name="ORDERS", subjects=["orders"], num_replicas=3)
+            await publish(js, "orders", 0)
+            leader = (await js.stream_info("ORDERS")).cluster.leader
+            await cluster.kill(leader)
+            for n in range(1, 101):
+                await publish(js, "orders", n)
+            await cluster.restart(leader)
+            assert (await monitor.held(cluster, "ORDERS"))[leader] == 101
 
     asyncio.run(run())
 

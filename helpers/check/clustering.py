@@ -1,5 +1,7 @@
 """The exercises of notebook 02."""
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import nats.errors
@@ -56,7 +58,15 @@ class Unreliable:
         self.tries.append(dict(headers or {}))
         if len(self.tries) == 2:
             raise NoStreamResponseError
-        ack = await self._js.publish(subject, payload, timeout, stream, headers, **more)
+        heard = time.monotonic() + 2
+        while True:
+            try:
+                ack = await self._js.publish(subject, payload, timeout, stream, headers, **more)
+                break
+            except NoStreamResponseError:  # the stream is new, and our node may not have heard of it
+                if time.monotonic() > heard:
+                    raise
+            await asyncio.sleep(0.02)
         if len(self.tries) == 1:
             raise nats.errors.TimeoutError  # it is stored, but the publisher cannot know
         return ack

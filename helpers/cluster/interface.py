@@ -5,7 +5,7 @@ import json
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from nats.js.errors import NotFoundError
 
 ONE_TRY = {"allow_reconnect": False, "max_reconnect_attempts": 1}
 ROUTES = 4  # between two nodes: a pool of three, the server's default, and one for the system account
+ASSETS = "/jsz?accounts=true&streams=true&consumers=true"
 
 
 class ClusterError(RuntimeError):
@@ -63,6 +64,15 @@ async def get_json(url: str, timeout: float = 1.0) -> dict | None:
             return None
 
     return await asyncio.to_thread(get)
+
+
+def _groups(jsz: dict) -> Iterator[dict]:
+    """The Raft groups of a node's replicas, as its page at `ASSETS` tells of them."""
+    for account in jsz.get("account_details") or []:
+        for stream in account.get("stream_detail") or []:
+            for asset in (stream, *(stream.get("consumer_detail") or [])):
+                if "raft_group" in (asset.get("cluster") or {}):
+                    yield asset["cluster"]
 
 
 class Cluster(ABC):
@@ -187,6 +197,32 @@ class Cluster(ABC):
             for node, count in zip(nodes, counts, strict=True)
         )
 
+    async def caught_up(self, name: str | None = None, timeout: float = 30) -> None:
+        """Returns when every replica (on node `name`) has what the leader of its stream or consumer has.
+
+        `/healthz` does not tell: a restarted node is healthy before its leader has spoken to it, and so is a
+        healed one that led before. Until then, for some seconds, such a node may answer for its stream with
+        what it had (seen with 2.14.6). Groups without a leader are passed over.
+        """
+        behind = f"{name or 'a replica'} does not catch up with its leader"
+        await poll(lambda: self._current(name), timeout, behind)
+
+    async def _current(self, name: str | None) -> bool:
+        nodes = [node for node in self.nodes if node.monitor]
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}{ASSETS}") for node in nodes))
+        led = set()
+        for node, page in zip(nodes, pages, strict=True):
+            for group in _groups(page or {}):
+                if group.get("leader") != node.name:
+                    continue
+                if group["raft_group"] in led:
+                    return False  # two think they lead
+                led.add(group["raft_group"])
+                for peer in group.get("replicas") or []:
+                    if name in (None, peer["name"]) and (not peer["current"] or peer.get("lag")):
+                        return False
+        return True
+
     # -- faults -------------------------------------------------------------------------------
 
     @abstractmethod
@@ -240,12 +276,13 @@ class Cluster(ABC):
             self._paused.discard(name)
 
     async def restart(self, name: str, timeout: float = 30) -> None:
-        """Starts a node, after a graceful stop where it runs, and waits until it is healthy."""
+        """Starts a node, after a graceful stop where it runs; waits until it is healthy and caught up."""
         node = self.node(name)
         if not await self._down(name):
             await self.stop(name)
         await self._start(node)
         await poll(lambda: self._answers(node), timeout, f"{name} is not healthy after its restart")
+        await self.caught_up(name, timeout)
 
     async def _answers(self, node: Node) -> bool:
         page = await get_json(f"{node.monitor}/healthz")
@@ -259,7 +296,10 @@ class Cluster(ABC):
         """Restores every route that `isolate` cut."""
 
     async def restore_all(self, timeout: float = 30) -> None:
-        """Heals, resumes and starts whatever is not running, and waits until all nodes are ready."""
+        """Heals, resumes and starts whatever is not running, and waits until all nodes are ready.
+
+        A replica may still be catching up then: see `caught_up`.
+        """
         await self.heal()
         for name in tuple(self._leaving):  # a cell was stopped while it waited for this node to go
             await self.resume(name)
