@@ -13,6 +13,7 @@ from pathlib import Path
 import nats
 import pytest
 import yaml
+from nats.js.api import ConsumerConfig
 from programs import tool
 
 from helpers.cluster.embedded import Embedded, free_ports
@@ -150,14 +151,24 @@ async def fill(cluster) -> None:
     nc = await nats.connect(**cluster.options)
     js = nc.jetstream(domain=cluster.domain)
     await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
-    worker = await js.pull_subscribe("orders.*", durable="payment-processor")
+    # With 20 held the consumer gives nothing new: what is fetched after the naks are the returned ones.
+    config = ConsumerConfig(max_ack_pending=20)
+    worker = await js.pull_subscribe("orders.*", durable="payment-processor", config=config)
     for number in range(200):
         await js.publish("orders.new", b"%d" % number)
-    for msg in await worker.fetch(50, timeout=10):
-        await msg.ack_sync()
-    for msg in await worker.fetch(20, timeout=10):
+
+    async def fetched(count):  # a fetch may bring fewer
+        messages = []
+        while len(messages) < count:
+            messages += await worker.fetch(count - len(messages), timeout=10)
+        return messages
+
+    for _ in range(5):
+        for msg in await fetched(10):
+            await msg.ack_sync()
+    for msg in await fetched(20):
         await msg.nak()
-    assert len(await worker.fetch(10, timeout=10)) == 10
+    await fetched(10)
 
     async def settled():
         info = await js.consumer_info("ORDERS", "payment-processor")

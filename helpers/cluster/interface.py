@@ -138,12 +138,19 @@ class Cluster(ABC):
     async def wait_ready(self, timeout: float = 30) -> None:
         """Returns when every node is healthy and routed, and an R3 stream accepted a message."""
         nc = await poll(self._client, timeout, f"no node of {self.urls} lets a client in")
+        js = nc.jetstream(domain=self.domain, timeout=0.3)
+        # One name for all tries: one that timed out may have made the stream all the same.
+        probe = "PROBE_" + nc._nuid.next().decode()
         try:
             await asyncio.gather(
-                poll(lambda: self._accepts(nc), timeout, "no stream of three replicas could be made"),
+                poll(lambda: self._accepts(js, probe), timeout, "no stream of three replicas could be made"),
                 poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
                 poll(self._routed, timeout, "not every two nodes have all their routes"),
             )
+            await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
+        except BaseException:  # not ready, or interrupted
+            await self._gone(js, probe)
+            raise
         finally:
             await nc.close()
 
@@ -154,10 +161,8 @@ class Cluster(ABC):
         except (OSError, nats.errors.Error):
             return None
 
-    async def _accepts(self, nc: nats.NATS) -> bool:
+    async def _accepts(self, js: nats.js.JetStreamContext, probe: str) -> bool:
         """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""
-        probe = "PROBE_" + nc._nuid.next().decode()
-        js = nc.jetstream(domain=self.domain, timeout=0.3)
         try:
             await js.add_stream(
                 name=probe,
@@ -168,11 +173,15 @@ class Cluster(ABC):
             await js.publish(probe, b"ready?")
         except Exception:
             return False  # the poll around this asks again, and has a limit
-        finally:
-            try:
-                await js.delete_stream(probe)
-            except Exception:
-                pass
+        return True
+
+    async def _gone(self, js: nats.js.JetStreamContext, stream: str) -> bool:
+        try:
+            await js.delete_stream(stream)
+        except NotFoundError:
+            return True  # an earlier try, whose answer was lost, deleted it
+        except nats.errors.Error:
+            return False
         return True
 
     async def _healthy(self) -> bool:
