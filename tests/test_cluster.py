@@ -107,6 +107,48 @@ def test_every_fault_takes_effect_and_restore_all_undoes_it():
     asyncio.run(run())
 
 
+def test_a_probe_whose_answers_are_lost_is_not_left_behind():
+    class Deaf(Embedded):
+        tries = 0
+
+        async def _accepts(self, js, probe):
+            self.tries += 1
+            return await super()._accepts(js, probe) and self.tries > 3
+
+    async def run():
+        cluster = await Deaf().start()
+        try:
+            async with client(cluster) as (_, js):
+                assert cluster.tries > 3 and not await js.streams_info()
+        finally:
+            await cluster.close()
+
+    asyncio.run(run())
+
+
+def test_a_cluster_that_is_never_ready_says_what_is_missing(monkeypatch):
+    monkeypatch.setattr("helpers.cluster.embedded.ATTEMPTS", 2)
+
+    class Deaf(Embedded):
+        async def _routed(self):
+            return False
+
+    with pytest.raises(ClusterError, match=r"after 2 attempts, not every two nodes have all their routes"):
+        asyncio.run(Deaf().start())
+
+
+def test_a_missing_route_is_seen():
+    async def run():
+        async with embedded() as cluster:
+            assert await cluster._routed()
+            await cluster.kill("nats-server-3")
+            assert not await cluster._routed()
+            await cluster.restore_all()
+            assert await cluster._routed()
+
+    asyncio.run(run())
+
+
 def test_a_restarted_node_has_caught_up():
     """`/healthz` alone says so before its leader has spoken to it: then it holds one message of 101."""
 

@@ -1,7 +1,6 @@
 """The embedded backend: real nats-server processes from the wheel, owned by this kernel."""
 
 import asyncio
-import contextlib
 import json
 import os
 import shutil
@@ -22,7 +21,8 @@ FIRST_ELECTION = 1.2
 # Two nodes that hung up on each other's call dial again after a second, and one that missed the first
 # news of the meta group takes two to catch up: starting over is cheaper then, too.
 SETTLED = 0.4
-ATTEMPTS = 6  # each has twice the time of the one before: a busy machine may need it
+ATTEMPTS = 6
+LONGEST = 10.0  # each attempt has twice the time of the one before, up to this: a busy machine may need it
 HEAD_START = 0.3  # seconds by which one node of a pair dials later than the other, behind links
 
 
@@ -141,15 +141,22 @@ class Embedded(Cluster):
                 await self._lay_out()
                 for node in self.nodes:
                     await self._start(node)
-                if await self._elected(self.first_election * 2**attempt):
-                    with contextlib.suppress(ClusterError):
-                        await self.wait_ready(self.settled * 2**attempt)
+                missing = "no meta leader"
+                if await self._elected(self._longer(self.first_election, attempt)):
+                    try:
+                        await self.wait_ready(self._longer(self.settled, attempt))
                         return self
+                    except ClusterError as late:
+                        missing = late
                 await self._ask("wipe")
-            raise ClusterError(f"no cluster after {ATTEMPTS} attempts:\n{self._log_tail()}")
+            raise ClusterError(f"no cluster after {ATTEMPTS} attempts, {missing}:\n{self._log_tail()}")
         except BaseException:
             await self.close()
             raise
+
+    @staticmethod
+    def _longer(seconds: float, attempt: int) -> float:
+        return max(seconds, min(seconds * 2**attempt, LONGEST))
 
     async def _link(self, source: str, sink: str, target: str, **settings: float) -> str:
         """Opens the proxy through which `source` dials `sink`; its "host:port"."""
