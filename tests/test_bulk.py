@@ -13,6 +13,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import ServerError, ServiceUnavailableError
 
 from helpers import bulk
+from helpers.bulk.replaying import _read
 from helpers.cluster import open_cluster
 from helpers.cluster.interface import poll
 from helpers.ledger import Ledger
@@ -408,7 +409,7 @@ def test_a_node_killed_in_the_middle_of_a_replay(lab, whose):
     async def scene() -> list[int]:
         found: list[int] = []
         async for part in bulk.replay(lab.nc, "BULK", rows=5_000):
-            found += part.seq
+            found.extend(part.seq)
             if len(found) == 15_000:
                 victim = {
                     "consumer": (await lab.js.consumers_info("BULK"))[0].cluster.leader,
@@ -420,3 +421,57 @@ def test_a_node_killed_in_the_middle_of_a_replay(lab, whose):
         return found
 
     assert lab(scene()) == list(range(1, count + 1))
+
+
+def test_what_came_a_second_time_is_left_out(lab):
+    """A lost consumer of the last per subject can only begin anew; the parts stay whole."""
+    loaded(lab, 0)
+    lab(bulk.publish(lab.nc, ((f"bulk.{i % 3_000}", b"", None) for i in range(6_000))))
+
+    async def scene() -> list[list[int]]:
+        config = ConsumerConfig(deliver_policy=DeliverPolicy.LAST_PER_SUBJECT, filter_subject="bulk.*")
+        found = []
+        async for part in bulk.replay(lab.nc, "BULK", config=config, rows=500):
+            found.append(list(part.seq))
+            if len(found) in (1, 4):
+                (consumer,) = await lab.js.consumers_info("BULK")
+                await lab.js.delete_consumer("BULK", consumer.name)
+        return found
+
+    found = lab(scene())
+    assert [len(part) for part in found] == [500] * 6
+    assert [seq for part in found for seq in part] == list(range(3_001, 6_001))
+
+
+def test_replays_and_a_subscription_share_a_connection(lab):
+    loaded(lab, 5_000)
+    lab(lab.js.delete_msg("BULK", 3))
+
+    async def scene() -> tuple[list[int], list[bytes]]:
+        plain, heard = lab.nc.msg_class, []
+
+        async def hear(msg: nats.aio.msg.Msg) -> None:
+            heard.append(msg.data)
+
+        subscription = await lab.nc.subscribe("beside", cb=hear)
+        replays = [
+            bulk.frame(lab.nc, "BULK", config=ConsumerConfig(filter_subject=s)) for s in (None, "bulk.1")
+        ]
+        running = asyncio.gather(*replays)
+        await poll(lambda: asyncio.sleep(0, lab.nc.msg_class is not plain), 10, "no message was tapped")
+        for n in range(20):
+            await lab.nc.publish("beside", b"%d" % n)
+        lengths = [len(frame) for frame in await running]
+        await lab.nc.flush()
+        await subscription.unsubscribe()
+        assert lab.nc.msg_class is plain
+        return lengths, heard
+
+    assert lab(scene()) == ([4_999, 1_000], [b"%d" % n for n in range(20)])
+
+
+@pytest.mark.parametrize("prefix", ["$JS.ACK.B.C", '$JS.ACK.D.HASH."B.C'])
+def test_numbers_of_a_reply_subject(prefix):
+    replies = [f"{prefix}.1.{n}.{n - 4}.{10**18 + n}.0" + ".x" * prefix.count("D") for n in range(5, 9)]
+    seq, time = _read(replies)
+    assert list(seq) == [5, 6, 7, 8] and list(time) == [10**18 + n for n in range(5, 9)]

@@ -1,19 +1,24 @@
 """Replay by overlapping pulls, straight to columns.
 
 A client that fetches 1,000 messages and then asks for the next 1,000 waits a round trip each time, and
-nats-py's `fetch` makes a task and a timer a message. Here two requests are always outstanding and all
-messages arrive in one callback. The protocol is the pull consumer's: ADR-13 and ADR-37 of
+nats-py's `fetch` makes a task and a timer a message. Here two requests are always outstanding, all
+messages arrive in one callback (`taps`), and what their reply subjects tell is read for thousands at
+once. The protocol is the pull consumer's: ADR-13 and ADR-37 of
 github.com/nats-io/nats-architecture-and-design.
 """
 
 import asyncio
 import contextlib
+import csv
+import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import TypeVar
 
 import nats
+import numpy as np
 import pandas as pd
 from nats.aio.msg import Msg
 from nats.errors import OutboundBufferLimitError
@@ -22,19 +27,24 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from .errors import Broken, NoStream, TimedOut
+from .taps import tap, untap
 
 T = TypeVar("T")
-PULL = 2_000  # messages a request
+PULL = 5_000  # messages a request
 HEARTBEAT = 0.5  # seconds between the server's signs of life when it has nothing to send
 NO_STREAM = 10059
 
 
+def _numbers() -> np.ndarray:
+    return np.empty(0, dtype="int64")
+
+
 @dataclass
 class Columns:
-    """Messages of a stream, one list a column, in the order of their sequence."""
+    """Messages of a stream in the order of their sequence: a column each, of one length."""
 
-    seq: list[int] = field(default_factory=list)
-    time: list[int] = field(default_factory=list)  # when stored, ns since 1970 UTC
+    seq: np.ndarray = field(default_factory=_numbers)  # int64
+    time: np.ndarray = field(default_factory=_numbers)  # when stored, int64 ns since 1970 UTC
     subject: list[str] = field(default_factory=list)
     data: list[bytes] = field(default_factory=list)
     headers: list[dict[str, str] | None] = field(default_factory=list)
@@ -42,14 +52,22 @@ class Columns:
     def __len__(self) -> int:
         return len(self.seq)
 
+    def __add__(self, other: "Columns") -> "Columns":
+        return Columns(
+            np.concatenate([self.seq, other.seq]),
+            np.concatenate([self.time, other.time]),
+            self.subject + other.subject,
+            self.data + other.data,
+            self.headers + other.headers,
+        )
+
     def frame(self) -> pd.DataFrame:
         """A row a message: seq, time (UTC), subject, data (bytes), headers (dict or None)."""
-        time = pd.to_datetime(pd.Series(self.time, dtype="int64"), utc=True)
         # Plain objects: pandas would look at every single value to guess a type of its own.
         objects = {
             name: pd.Series(getattr(self, name), dtype=object) for name in ("subject", "data", "headers")
         }
-        return pd.DataFrame({"seq": pd.Series(self.seq, dtype="int64"), "time": time} | objects)
+        return pd.DataFrame({"seq": self.seq, "time": pd.to_datetime(self.time, utc=True)} | objects)
 
 
 async def replay(
@@ -80,8 +98,8 @@ async def replay(
         async with reader.consumer():
             while part := await reader.part():
                 yield part
-    if reader.columns:
-        yield reader.columns
+    if rest := reader.digest():
+        yield rest
 
 
 async def frame(nc: nats.NATS, stream: str, *, config: ConsumerConfig | None = None) -> pd.DataFrame:
@@ -99,17 +117,23 @@ class _Reader:
         self.nc, self.stream, self.config, self.rows = nc, stream, config, rows
         self.timeout, self.patience = timeout, patience
         self.js: JetStreamContext = nc.jetstream(timeout=min(timeout, 1.0))
-        self.columns = Columns()
-        self.seen = 0  # stream sequence of the last message received
-        self.target = 0  # of the last one there was to receive when the replay began
+        self.loop = asyncio.get_running_loop()
+        self.columns = Columns()  # read, and not yet given out
+        self.told = 0  # the highest sequence read so far
+        self.raw: tuple[list, list, list, list] = ([], [], [], [])  # reply, subject, data, headers
+        self.sure = 0  # so many of them, from the first, without a gap
+        self.seen = 0  # the highest sequence among them, or before
+        self.target = 0  # the last sequence there was to receive when the replay began
         self.name = ""
         self.inbox = ""
+        self.sid = 0  # the subscription's number, as the first message has told it
         self.delivered = 0  # by this consumer
         self.outstanding = 0  # asked for and not yet delivered
         self.signs = 0  # messages and heartbeats
         self.problem: Broken | None = None
+        self.soon = False  # whether a look at what has come is due
         self.stir = asyncio.Event()
-        self.given_up = asyncio.get_running_loop().time() + patience
+        self.given_up = self.loop.time() + patience
 
     # -- where it ends ------------------------------------------------------------------------
 
@@ -147,7 +171,7 @@ class _Reader:
                 await self.breathe()
 
     async def breathe(self) -> None:
-        if asyncio.get_running_loop().time() > self.given_up:
+        if self.loop.time() > self.given_up:
             raise TimedOut(
                 f"no message of {self.stream} for {self.patience:.0f} s: look at `cluster.states()` and "
                 "the stream's leader"
@@ -176,7 +200,8 @@ class _Reader:
         config = self.config.evolve(**changes)
         self.name = (await self.insist(lambda: self.js.add_consumer(self.stream, config))).name
         self.inbox = self.nc.new_inbox()
-        self.delivered = self.outstanding = 0
+        self.cut()
+        self.delivered = self.outstanding = self.sid = 0
         self.problem = None
         subscription = await self.nc.subscribe(self.inbox, cb=self.on_message, pending_bytes_limit=0)
         try:
@@ -186,20 +211,27 @@ class _Reader:
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+            untap(self.nc, self.sid)
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 await self.js.delete_consumer(self.stream, self.name)
 
     async def part(self) -> Columns | None:
-        """The next `rows` messages; None at the end, with the rest in `columns`. Raises Broken."""
-        while len(self.columns) < self.rows:
+        """The next `rows` messages; None at the end, with the rest still to `digest`. Raises Broken."""
+        while True:
+            self.stir.clear()
+            self.look_over()
             await self.ask()
-            self.given_up = asyncio.get_running_loop().time() + self.patience
+            self.given_up = self.loop.time() + self.patience
             if self.seen >= self.target:
                 return None
+            if self.room() <= 0:
+                if len(self.digest()) < self.rows:  # some came a second time
+                    continue
+                part, self.columns = self.columns, Columns()
+                return part
             if self.problem:
                 raise self.problem
             signs, delivered = self.signs, self.delivered
-            self.stir.clear()
             try:
                 async with asyncio.timeout(self.timeout):
                     await self.stir.wait()
@@ -208,8 +240,6 @@ class _Reader:
                     raise Broken("nothing heard") from None
                 if self.delivered == delivered:
                     await self.look()
-        part, self.columns = self.columns, Columns()
-        return part
 
     async def look(self) -> None:
         """After heartbeats only: the end may have been deleted; and original speed has long pauses."""
@@ -219,10 +249,17 @@ class _Reader:
         elif self.config.replay_policy != ReplayPolicy.ORIGINAL:
             raise Broken("no message although some are pending")
 
+    def room(self) -> int:
+        """So many messages are missing to `rows`."""
+        return self.rows - len(self.columns) - self.sure
+
     async def ask(self) -> None:
-        """Keeps two requests outstanding, as long as there is room for what they bring."""
-        while self.outstanding <= PULL:
-            count = min(PULL, self.rows - len(self.columns) - self.outstanding)
+        """Keeps two requests outstanding, as long as there is room for what they bring.
+
+        The first one is for one message: it tells the subscription's number, then the tap is set.
+        """
+        while self.outstanding <= (PULL if self.sid else 0):
+            count = min(PULL if self.sid else 1, self.room() - self.outstanding)
             if count <= 0:
                 return
             self.outstanding += count
@@ -237,39 +274,75 @@ class _Reader:
                 self.fail("disconnected")
                 return
 
-    async def on_message(self, msg: Msg) -> None:
-        """A message, or a status: heartbeat, end of a request, loss of the consumer."""
-        self.signs += 1
-        reply = msg.reply
-        if not reply.startswith("$JS.ACK."):
-            self.on_status(msg)
-            return
-        # $JS.ACK.[domain.account.]stream.consumer.delivered.stream_seq.consumer_seq.time.pending[.token]
-        tokens = reply.split(".")
-        at = 5 if len(tokens) == 9 else 7
-        seq = int(tokens[at])
-        if self.problem or int(tokens[at + 1]) != self.delivered + 1:
-            self.fail("a gap")
-            return
-        self.delivered += 1
-        self.outstanding -= 1
-        if self.seen < seq <= self.target:
-            self.seen = seq
-            columns = self.columns
-            columns.seq.append(seq)
-            columns.time.append(int(tokens[at + 2]))
-            columns.subject.append(msg.subject)
-            columns.data.append(msg.data)
-            columns.headers.append(msg.headers)
-            if len(columns) >= self.rows:
-                self.stir.set()
-        if seq >= self.target:
-            self.stir.set()
-        elif self.outstanding <= PULL:
-            await self.ask()
+    # -- what comes ---------------------------------------------------------------------------
 
-    def on_status(self, msg: Msg) -> None:
-        headers = msg.headers or {}
+    async def on_message(self, msg: Msg) -> None:
+        """The first of a subscription; the others go straight to `take`."""
+        if msg:
+            self.sid = msg.sid
+            tap(self.nc, msg.sid, self.take)
+            self.take(msg.subject, msg.reply, msg.data, msg.headers)
+
+    def take(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
+        """A message, or a status. For a message no more than must be: all else waits for a burst's end."""
+        if not reply.startswith("$JS.ACK."):
+            self.look_over()
+            self.on_status(headers or {})
+            return
+        replies, subjects, payloads, heads = self.raw
+        replies.append(reply)
+        subjects.append(subject)
+        payloads.append(data)
+        heads.append(headers)
+        if not self.soon:
+            self.soon = True
+            self.loop.call_soon(self.look_over)
+
+    def look_over(self) -> None:
+        """What has come since: the last one's numbers tell whether all before it is there."""
+        self.soon = False
+        replies = self.raw[0]
+        fresh = len(replies) - self.sure
+        if not fresh:
+            return
+        self.signs += 1
+        tokens = replies[-1].split(".")
+        at = _at(tokens)
+        if self.problem or int(tokens[at + 1]) != self.delivered + fresh:
+            self.fail("a gap")
+            self.cut()
+            return
+        self.delivered += fresh
+        self.outstanding -= fresh
+        self.sure += fresh
+        self.seen = max(self.seen, int(tokens[at]))
+        if self.outstanding <= PULL or self.seen >= self.target:
+            self.stir.set()
+
+    def cut(self) -> None:
+        """Away with what is not sure: the next consumer brings it again."""
+        for column in self.raw:
+            del column[self.sure :]
+
+    def digest(self) -> Columns:
+        """`columns`, with all that is sure: each message once, none behind the end."""
+        self.cut()
+        replies, *objects = self.raw
+        if replies:
+            self.raw, self.sure = ([], [], [], []), 0
+            seq, time = _read(replies)
+            before = np.maximum.accumulate(np.concatenate([[self.told], seq]))
+            keep = (seq > before[:-1]) & (seq <= self.target)
+            if not keep.all():
+                seq, time = seq[keep], time[keep]
+                objects = [list(compress(column, keep)) for column in objects]
+            self.told = int(before[-1])
+            fresh = Columns(seq, time, *objects)
+            self.columns = self.columns + fresh if self.columns else fresh
+        return self.columns
+
+    def on_status(self, headers: dict[str, str]) -> None:
+        self.signs += 1
         match headers.get("Status"):
             case "100":  # a heartbeat, and nothing is lost: the next message would show a gap
                 pass
@@ -282,3 +355,25 @@ class _Reader:
     def fail(self, why: str) -> None:
         self.problem = self.problem or Broken(why)
         self.stir.set()
+
+
+def _at(tokens: list[str]) -> int:
+    """Where a reply subject's numbers begin: stream sequence, consumer sequence, time, pending.
+
+    $JS.ACK.[domain.account.]stream.consumer.delivered.stream_seq.consumer_seq.time.pending[.token]
+    """
+    return 5 if len(tokens) == 9 else 7
+
+
+def _read(replies: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Stream sequence and time of each."""
+    at = _at(replies[0].split("."))
+    numbers = pd.read_csv(
+        io.StringIO("\n".join(replies)),
+        sep=".",
+        header=None,
+        usecols=[at, at + 2],
+        dtype="int64",
+        quoting=csv.QUOTE_NONE,  # a stream's name may have a quotation mark
+    )
+    return numbers[at].to_numpy(), numbers[at + 2].to_numpy()
