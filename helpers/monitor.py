@@ -60,7 +60,7 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
 
     state ("running", "paused", "down"), healthy, meta_leader (booleans), connections, routes, streams
     (replicas held), memory and store (JetStream, bytes), api_errors (JetStream, since its start), and
-    route_rtt (the slowest route's round trip as the server last measured it, milliseconds).
+    uptime (seconds since its start, by its own clock).
     """
     states, varz, jsz, healthz, routez = await asyncio.gather(
         cluster.states(), *(page(cluster, path) for path in ("/varz", "/jsz", "/healthz", "/routez"))
@@ -80,10 +80,7 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
                 "memory": j["memory"],
                 "store": j["storage"],
                 "api_errors": j["api"]["errors"],
-                "route_rtt": max(
-                    (pd.Timedelta(x["rtt"]).total_seconds() * 1e3 for x in remotes if x.get("rtt")),
-                    default=None,
-                ),
+                "uptime": (pd.Timestamp(v["now"]) - pd.Timestamp(v["start"])).total_seconds(),
             }
         rows.append(row)
     return pd.DataFrame(rows).set_index("node")

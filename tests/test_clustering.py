@@ -10,7 +10,7 @@ import pytest
 
 from helpers import monitor
 from helpers.cluster.embedded import Embedded
-from helpers.cluster.interface import poll
+from helpers.cluster.interface import ClusterError, poll
 from helpers.panel.topology import Panel
 from helpers.plots import clustering as pictures
 
@@ -21,7 +21,7 @@ NODES = [f"nats-server-{i}" for i in range(1, 5)]
 
 def frame(**columns) -> pd.DataFrame:
     whole = {"state": "running", "healthy": True, "meta_leader": False, "connections": 3, "store": 2e6,
-             "api_errors": 0, "route_rtt": 0.7}  # fmt: skip
+             "api_errors": 0, "uptime": 62.5}  # fmt: skip
     return pd.DataFrame(whole | columns, index=NODES)
 
 
@@ -50,6 +50,15 @@ def test_truth_table_says_it_in_words():
     table = pd.DataFrame({"core": [True, True], "R3": [True, False]}, index=["none down", "2 down"])
     ax = pictures.truth(table)
     assert [text.get_text() for text in ax.texts] == ["works", "works", "works", "fails"]
+
+
+@pytest.mark.parametrize("fastest", [0.02, 0.1, 5])
+def test_no_answer_is_outside_the_plot(fastest):
+    answers = pd.DataFrame({"phase": ["a", "a", "b"], "by": ["us", "us", "eu"], "ms": [82, 400, fastest]})
+    ax = pictures.latency(answers)
+    low, high = ax.get_ylim()
+    drawn = np.concatenate([line.get_ydata() for line in ax.lines[:2]])
+    assert sorted(drawn) == sorted(answers.ms) and low < drawn.min() and drawn.max() < high
 
 
 def test_the_other_plots_describe_themselves():
@@ -85,6 +94,29 @@ def test_health_of_a_node_that_is_down(cluster):
         await cluster.restore_all()
         nodes = await monitor.nodes(cluster)
         assert nodes.healthy.all() and nodes.meta_leader.sum() == 1
+        assert 0 <= nodes.uptime[NODES[3]] < nodes.uptime[NODES[:3]].min(), "it started last"
+
+    asyncio.run(run())
+
+
+def test_a_meta_leader_that_was_cut_off_is_waited_for(cluster):
+    async def leaders() -> set[str]:
+        nodes = await monitor.nodes(cluster)
+        return set(nodes.index[nodes.meta_leader == True])  # noqa: E712 - a column of objects
+
+    async def run():
+        (old,) = await leaders()
+        await cluster.isolate(old)
+
+        async def two() -> bool:
+            return len(await leaders()) == 2
+
+        await poll(two, 20, "the others elected nobody")
+        assert not await cluster._agreed()
+        with pytest.raises(ClusterError):
+            await cluster.wait_ready(1)
+        await cluster.restore_all()
+        assert await cluster._agreed() and len(await leaders()) == 1
 
     asyncio.run(run())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import nats
 import pytest
 import yaml
+from nats.js.errors import NotFoundError
 
 import helpers.cluster
 from helpers.cluster import ClusterError, open_cluster
@@ -309,6 +310,31 @@ def test_an_isolated_node_is_cut_off_and_keeps_its_clients(compose):
 
                 assert await poll(crosses, 60, "nothing crossed after the heal")
                 await here.close()
+
+    asyncio.run(run())
+
+
+@docker
+def test_a_meta_leader_that_was_cut_off_answers_once_all_is_restored(compose):
+    async def leaders(cluster):
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}/jsz") for node in cluster.nodes))
+        return [page["meta_cluster"].get("leader") for page in pages]
+
+    async def run():
+        async with opened() as cluster:
+            old = (await leaders(cluster))[0]
+            await cluster.isolate(old)
+
+            async def another():
+                found = set(await leaders(cluster))
+                return old in found and len(found) == 2 and None not in found
+
+            await poll(another, 30, "the others elected nobody")
+            await cluster.restore_all()
+            assert len(set(await leaders(cluster))) == 1
+            async with client(cluster, [cluster.node(old).url]) as (nc, _):
+                with pytest.raises(NotFoundError):  # what a meta leader says, and no time-out or 503
+                    await nc.jetstream(domain=cluster.domain, timeout=0.5).stream_info("NOWHERE")
 
     asyncio.run(run())
 

@@ -146,6 +146,7 @@ class Cluster(ABC):
                 poll(lambda: self._accepts(js, probe), timeout, "no stream of three replicas could be made"),
                 poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
                 poll(self._routed, timeout, "not every two nodes have all their routes"),
+                poll(self._agreed, timeout, "not every node knows the same meta leader"),
             )
             await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
         except BaseException:  # not ready, or interrupted
@@ -205,6 +206,17 @@ class Cluster(ABC):
             len(count) == self._peers(node) and all(routes >= ROUTES for routes in count.values())
             for node, count in zip(nodes, counts, strict=True)
         )
+
+    async def _agreed(self) -> bool:
+        """Whether all nodes know one meta leader.
+
+        A leader that was cut off leads on in its own eyes, and is healthy, until a packet of the others
+        gets through; its clients meanwhile wait in vain, then hear a 503.
+        """
+        nodes = [node for node in self.nodes if node.monitor]
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}/jsz") for node in nodes))
+        leaders = {page.get("meta_cluster", {}).get("leader") if page else "" for page in pages}
+        return len(leaders) <= 1 and "" not in leaders
 
     async def caught_up(self, name: str | None = None, timeout: float = 30) -> None:
         """Returns when every replica (on node `name`) has what the leader of its stream or consumer has.

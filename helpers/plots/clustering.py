@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import MaxNLocator
 
 from . import BLACK, BLUE, COLOURS, GREEN, HATCHES, LINES, MARKERS, ORANGE, SKY, VERMILION, axes, describe
 
@@ -247,8 +248,12 @@ def latency(answers: pd.DataFrame) -> Axes:
             ha="center", va="bottom", fontsize=9, transform=ax.get_xaxis_transform(),
         )  # fmt: skip
     ax.set_yscale("log")
-    ax.set_yticks([1, 10, 100], ["1", "10", "100"])
-    ax.set(xlabel="request", ylabel="round trip, ms (logarithmic)", ylim=(0.3, 300))
+    ax.set_yticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
+    ax.set(
+        xlabel="request",
+        ylabel="round trip, ms (logarithmic)",
+        ylim=(min(0.1, answers.ms.min()) / 1.5, max(100, answers.ms.max()) * 3),
+    )
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     medians = answers.groupby("phase", sort=False).ms.median()
     text = ", ".join(f"{phase} {ms:.1f} ms" for phase, ms in medians.items())
@@ -264,7 +269,7 @@ def health(nodes: pd.DataFrame) -> Axes:
         "JetStream store, MB": nodes.store / 1e6,
         "clients": nodes.connections,
         "API errors": nodes.api_errors,
-        "slowest route, ms": nodes.route_rtt,
+        "uptime, s": nodes.uptime,
     }
     short = [name.removeprefix("nats-server-") for name in nodes.index]
     for ax, (title, values), colour, hatch in zip(
@@ -273,12 +278,13 @@ def health(nodes: pd.DataFrame) -> Axes:
         bars = ax.bar(short, values, color=colour, hatch=hatch, edgecolor="white")
         ax.bar_label(
             bars,
-            [f"{value:,.4g}" if value >= 10 else f"{value:,.1f}".removesuffix(".0") for value in values],
+            [f"{value:,.0f}" if value >= 10 else f"{value:,.1f}".removesuffix(".0") for value in values],
             fontsize=8,
         )
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(y=0.15)
+        ax.yaxis.set_major_locator(MaxNLocator(5, integer=title in ("clients", "API errors")))
         ax.set_xlabel("node")
     text = "; ".join(
         f"{title}: " + ", ".join(f"{value:.3g}" for value in values) for title, values in panels.items()
