@@ -8,7 +8,7 @@ from typing import Self
 import pandas as pd
 from nats.js import JetStreamContext
 
-from .cluster.interface import Cluster, get_json
+from .cluster.interface import Cluster
 
 
 async def streams(js: JetStreamContext) -> pd.DataFrame:
@@ -51,8 +51,7 @@ async def lag(js: JetStreamContext, stream: str) -> pd.DataFrame:
 
 async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:
     """One monitoring page (`/varz`, `/jsz`, `/routez`, ...) of every node; None where it is down."""
-    pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in cluster.nodes))
-    return {node.name: found for node, found in zip(cluster.nodes, pages, strict=True)}
+    return {node.name: None for node in cluster.nodes} | await cluster.pages(path)
 
 
 async def nodes(cluster: Cluster) -> pd.DataFrame:

@@ -27,6 +27,7 @@ class Responder:
 
     def __init__(self, name: str, settings: dict) -> None:
         self.name = name
+        self._work = settings["work"]
         detached = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
             if os.name == "nt"
@@ -50,7 +51,7 @@ class Responder:
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await nc.request(f"{SUBJECT}.{self.name}", b"{}", timeout=1)
+                    await nc.request(f"{SUBJECT}.{self.name}", b"{}", timeout=1 + self._work)
                     return
                 except (NoRespondersError, TimeoutError):
                     await asyncio.sleep(0.01)

@@ -264,6 +264,47 @@ def test_a_port_taken_between_the_look_and_the_start_costs_one_attempt(monkeypat
         assert 2 <= len(tried) // 2 <= ATTEMPTS
 
 
+@pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_has_no_part_in_it(name, monkeypatch):
+    monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "10.0.0.0/8,127.0.0.0/8")
+
+    async def run():
+        async with embedded(size=3) as cluster:
+            assert await get_json(f"{cluster.nodes[0].monitor}/varz")
+
+    asyncio.run(run())
+
+
+def test_a_directory_of_many_alphabets(tmp_path, monkeypatch):
+    home = tmp_path / "Zoë Ünal 李雷 'quoted' \"twice\""
+    home.mkdir()
+    monkeypatch.setenv("TMPDIR", str(home))
+
+    async def run():
+        async with embedded(size=3) as cluster, client(cluster) as (_, js):
+            assert cluster._guard.directory.parent == home
+            await js.add_stream(name="ORDERS", subjects=["orders"])
+            await js.publish("orders", b"one")
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{", b"half"])
+def test_a_server_that_dies_in_mid_reply_has_no_page(said):
+    async def run():
+        async def hang_up(reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(said)
+            writer.close()
+
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            assert await get_json(f"http://127.0.0.1:{port}/varz") is None
+
+    asyncio.run(run())
+
+
 def test_no_nats_server_says_how_to_get_one(monkeypatch):
     monkeypatch.setattr("helpers.cluster.embedded.shutil.which", lambda *_, **__: None)
     with pytest.raises(ClusterError, match="make install"):

@@ -102,7 +102,7 @@ def test_health_of_a_node_that_is_down(cluster):
 def test_a_meta_leader_that_was_cut_off_is_waited_for(cluster):
     async def leaders() -> set[str]:
         nodes = await monitor.nodes(cluster)
-        return set(nodes.index[nodes.meta_leader == True])  # noqa: E712 - a column of objects
+        return set(nodes.index[nodes.meta_leader.eq(True)])
 
     async def run():
         (old,) = await leaders()
@@ -117,6 +117,27 @@ def test_a_meta_leader_that_was_cut_off_is_waited_for(cluster):
             await cluster.wait_ready(1)
         await cluster.restore_all()
         assert await cluster._agreed() and len(await leaders()) == 1
+
+    asyncio.run(run())
+
+
+def test_nodes_that_know_no_meta_leader_do_not_agree(cluster, monkeypatch):
+    async def run():
+        (leader,) = (node for node, leads in (await monitor.nodes(cluster)).meta_leader.items() if leads)
+        left = tuple(node for node in cluster.nodes if node.name != leader)[:2]
+        for node in set(cluster.nodes) - set(left):
+            await cluster.kill(node.name)
+        with monkeypatch.context() as only:
+            only.setattr(cluster, "nodes", left)  # two of four: alive, and never a majority
+
+            async def nobody() -> bool:
+                pages = await cluster.pages("/jsz")
+                return not any(page["meta_cluster"].get("leader") for page in pages.values())
+
+            await poll(nobody, 30, "the two go on believing in a meta leader")
+            assert not await cluster._agreed()
+        await cluster.restore_all()
+        assert await cluster._agreed()
 
     asyncio.run(run())
 

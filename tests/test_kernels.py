@@ -1,8 +1,13 @@
 """The cluster belongs to the kernel: it survives Stop, and ends with the kernel however the kernel ends."""
 
 import json
+import os
 import queue
+import signal
 import socket
+import subprocess
+import sys
+import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 from jupyter_client.manager import KernelManager
+
+from helpers.cluster import guard
+from helpers.cluster.embedded import find_server, sweep
 
 ROOT = Path(__file__).parents[1]
 OPEN = """
@@ -160,6 +168,53 @@ def test_nothing_is_left_when_the_kernel_ends(end):
         else:
             psutil.Process(running.manager.provisioner.pid).kill()
         assert owned.gone()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no such signals")
+@pytest.mark.parametrize("word", ["SIGTERM", "SIGHUP"])  # a terminal that is closed sends the second
+def test_nothing_is_left_when_the_guard_is_asked_to_end(word):
+    with kernel() as running:
+        owned = running.open_cluster()
+        owned.processes[0].send_signal(getattr(signal, word))
+        assert owned.gone()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the next start ends them")
+def test_servers_die_with_their_guard_and_the_next_start_sweeps_its_directory():
+    with kernel() as running:
+        owned = running.open_cluster()
+        owned.processes[0].kill()
+        assert not psutil.wait_procs(owned.processes[1:], timeout=10)[1]
+        with pytest.raises(RuntimeError, match="ClusterError"):
+            running.run("await cluster.states()")
+        assert owned.left() == {"directory": True}
+        with kernel() as other:
+            other.open_cluster()  # on the ports that are free again
+            assert not owned.directory.exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="sends SIGKILL")
+def test_servers_that_outlived_their_guard_are_ended_by_the_next_start(tmp_path, monkeypatch):
+    """As where the system does not tie them to it: what a guard leaves, made by hand."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left = tmp_path / f"{guard.PREFIX}x"
+    left.mkdir()
+    (left / guard.LOCK).touch()
+    (left / "nats-server-1.log").touch()
+    pid = left / "nats-server-1.pid"
+    server = subprocess.Popen(
+        [find_server(), "-a", "127.0.0.1", "-p", "-1", "--pid", str(pid)], stderr=subprocess.DEVNULL
+    )
+    other = tmp_path / f"{guard.PREFIX}y"  # a guard that lives
+    other.mkdir()
+    (other / "nats-server-1.log").touch()
+    with open(other / guard.LOCK, "w") as held:
+        assert guard.lock(held)
+        while not (pid.exists() and pid.read_text()):
+            assert server.poll() is None
+        sweep()
+    assert not psutil.pid_exists(server.pid) and not left.exists() and other.exists()
+    server.wait()
 
 
 def test_running_the_first_cell_twice_gives_the_same_cluster():

@@ -209,9 +209,11 @@ class _Reader:
         except Broken:
             await self.breathe()
         finally:
-            with contextlib.suppress(nats.errors.Error):
-                await subscription.unsubscribe()
-            untap(self.nc, self.sid)
+            try:
+                with contextlib.suppress(nats.errors.Error):
+                    await subscription.unsubscribe()
+            finally:
+                untap(self.nc, self.sid)
             with contextlib.suppress(nats.errors.Error, TimeoutError):
                 await self.js.delete_consumer(self.stream, self.name)
 
@@ -278,10 +280,9 @@ class _Reader:
 
     async def on_message(self, msg: Msg) -> None:
         """The first of a subscription; the others go straight to `take`."""
-        if msg:
-            self.sid = msg.sid
-            tap(self.nc, msg.sid, self.take)
-            self.take(msg.subject, msg.reply, msg.data, msg.headers)
+        self.sid = msg.sid
+        tap(self.nc, msg.sid, self.take)
+        self.take(msg.subject, msg.reply, msg.data, msg.headers)
 
     def take(self, subject: str, reply: str, data: bytes, headers: dict[str, str] | None) -> None:
         """A message, or a status. For a message no more than must be: all else waits for a burst's end."""

@@ -2,7 +2,7 @@
 
 nats-py makes a `Msg` of what it has parsed, puts it into a queue and wakes a task that calls the callback:
 of a small message's cost, a large part. The client's `msg_class` is there to be replaced
-(github.com/nats-io/nats.py, pull request 18), and a message that is false goes no further.
+(github.com/nats-io/nats.py, pull request 18), and where it returns None the message goes no further.
 """
 
 from collections.abc import Callable
@@ -13,16 +13,6 @@ from nats.aio.msg import Msg
 Take = Callable[[str, str, bytes, dict[str, str] | None], None]
 
 
-class _Taken(Msg):
-    """Stands for a message that was handed on."""
-
-    def __bool__(self) -> bool:
-        return False
-
-
-TAKEN = _Taken(None)
-
-
 class Taps(dict[int, Take]):
     """The message class of a connection: a subscription's number, and what takes its messages."""
 
@@ -30,13 +20,21 @@ class Taps(dict[int, Take]):
         super().__init__()
         self.plain = plain
 
-    def __call__(self, subject, reply, data, headers, _client, _sid) -> Msg:
+    def __call__(
+        self,
+        subject: str,
+        reply: str,
+        data: bytes,
+        headers: dict[str, str] | None,
+        _client: nats.NATS,
+        _sid: int,
+    ) -> Msg | None:
         if _sid not in self:
             return self.plain(
                 subject=subject, reply=reply, data=data, headers=headers, _client=_client, _sid=_sid
             )
         self[_sid](subject, reply, data, headers)
-        return TAKEN
+        return None
 
 
 def tap(nc: nats.NATS, sid: int, take: Take) -> None:

@@ -1,15 +1,19 @@
 """The embedded backend: real nats-server processes from the wheel, owned by this kernel."""
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+
+import psutil
 
 from . import guard
 from .interface import Cluster, ClusterError, FaultRefused, Node, get_json
@@ -60,6 +64,26 @@ def all_free(ports: list[int]) -> bool:
             except OSError:
                 return False
     return True
+
+
+def sweep() -> None:
+    """Ends the servers and removes the directories of guards that were killed: their locks are free."""
+    # A log is written after the lock was taken: without one, a guard may just be starting.
+    logs = Path(tempfile.gettempdir()).glob(f"{guard.PREFIX}*/*.log")
+    for directory in {log.parent for log in logs}:
+        try:
+            with open(directory / guard.LOCK, "r+", encoding="ascii") as file:
+                if not guard.lock(file):
+                    continue
+                for pid in guard.pids(str(directory)):
+                    with contextlib.suppress(psutil.Error):
+                        process = psutil.Process(pid)
+                        if str(directory) in " ".join(process.cmdline()):  # else another's by now
+                            process.kill()
+                            process.wait(5)
+            shutil.rmtree(directory, ignore_errors=True)
+        except OSError:
+            pass  # somebody else's, or just being made or removed
 
 
 class GuardPipe:
@@ -136,6 +160,7 @@ class Embedded(Cluster):
         return await asyncio.shield(asyncio.to_thread(self._guard.ask, op, **arguments))
 
     async def start(self) -> "Embedded":
+        await asyncio.to_thread(sweep)
         try:
             for attempt in range(ATTEMPTS):
                 await self._lay_out()
@@ -223,8 +248,9 @@ class Embedded(Cluster):
             "CLIENT": f"127.0.0.1:{client}",
             "ADVERTISE": f"127.0.0.1:{client}",
             "MONITOR": f"127.0.0.1:{monitor}",
-            # json quotes a Windows path's backslashes as the server's configuration does.
-            "STORE": json.dumps(str(self._guard.directory / name)),
+            # json quotes a Windows path's backslashes as the server's configuration does; of \uXXXX
+            # its parser knows nothing.
+            "STORE": json.dumps(str(self._guard.directory / name), ensure_ascii=False),
             "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
         }
 
@@ -242,8 +268,7 @@ class Embedded(Cluster):
             first = await get_json(f"{self.nodes[0].monitor}/jsz")
             if first and first.get("meta_cluster", {}).get("leader"):
                 # Only then the others: four pages asked all the time slow the election they watch.
-                pages = await asyncio.gather(*(get_json(f"{n.monitor}/jsz") for n in self.nodes))
-                if all(page and self._ours(page) for page in pages):
+                if all(page and self._ours(page) for page in (await self.pages("/jsz")).values()):
                     return True
             await asyncio.sleep(0.02)
         return False
@@ -255,7 +280,9 @@ class Embedded(Cluster):
     def _log_tail(self, lines: int = 3) -> str:
         logs = sorted(self._guard.directory.glob("*.log"))
         return "\n".join(
-            f"{log.stem}: {line}" for log in logs for line in log.read_text().splitlines()[-lines:]
+            f"{log.stem}: {line}"
+            for log in logs
+            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
         )
 
     async def states(self) -> dict[str, str]:

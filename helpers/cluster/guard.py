@@ -3,7 +3,8 @@
 It holds the read end of a pipe from the kernel. However the kernel goes (shutdown, restart, SIGKILL),
 the pipe closes, and the guard ends its servers and removes their directory. It runs in a session of
 its own, so the Stop button's interrupt reaches neither it nor the servers. `atexit` could not do
-this: a killed kernel runs no `atexit`.
+this: a killed kernel runs no `atexit`. Killed itself, on Linux its servers die with it; what it leaves
+elsewhere, and its directory, the next start sweeps.
 
 It is started by path, not imported, and needs nothing but the standard library (and psutil to pause on
 Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line each:
@@ -24,25 +25,75 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from typing import IO
 
 WINDOWS = os.name == "nt"
+PREFIX, LOCK = "nats-lessons-", "guard.lock"
+
+
+def tied_to_this_process() -> Callable[[], None] | None:
+    """For a child of Linux, before it becomes a server: killed when this process dies, however it dies."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes  # here, not in the child, where little may be done
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def tie() -> None:
+        prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, see prctl(2)
+        if os.getppid() != parent:  # it died in between
+            os._exit(1)
+
+    return tie
+
+
+def lock(file: IO) -> bool:
+    """Takes the lock of a guard's directory: held until the process ends, however it ends."""
+    try:
+        if WINDOWS:
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def pids(directory: str) -> list[int]:
+    """The servers of this directory, by what they wrote at their start."""
+    found = []
+    for entry in os.scandir(directory):
+        if entry.name.endswith(".pid"):
+            with open(entry.path, encoding="ascii") as file:
+                text = file.read().strip()
+            found += [int(text)] if text.isdigit() else []
+    return found
 
 
 class Guard:
     def __init__(self) -> None:
-        self.directory = tempfile.mkdtemp(prefix="nats-lessons-")
+        self.directory = tempfile.mkdtemp(prefix=PREFIX)
+        self.mine = open(os.path.join(self.directory, LOCK), "w", encoding="ascii")
+        lock(self.mine)
+        self.tie = tied_to_this_process()
         self.servers: dict[str, subprocess.Popen] = {}
         self.links = None
 
     def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> dict:
         with open(os.path.join(self.directory, f"{name}.log"), "ab") as log:
             self.servers[name] = subprocess.Popen(
-                argv,
+                [*argv, "--pid", os.path.join(self.directory, f"{name}.pid")],
                 env=os.environ | env,
                 cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                preexec_fn=self.tie,
                 # Windows delivers CTRL_BREAK, its graceful stop, to a process group only.
                 creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0,
             )
@@ -107,12 +158,15 @@ class Guard:
 
     def end(self) -> None:
         self.wipe()
+        self.mine.close()  # Windows removes no file that is open
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def main() -> None:
     # Ending this process politely must end the servers too; SystemExit unwinds to `finally`.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if not WINDOWS:  # a terminal that is closed
+        signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     guard = Guard()
     try:

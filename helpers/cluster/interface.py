@@ -1,6 +1,7 @@
 """What every backend of the cluster offers: nodes, readiness, faults, and errors that say what to do."""
 
 import asyncio
+import http.client
 import json
 import urllib.request
 from abc import ABC, abstractmethod
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import nats
-from nats.js.api import StorageType
-from nats.js.errors import NotFoundError
+from nats.js.api import ConsumerConfig, ConsumerInfo, DeliverPolicy, StorageType, StreamConfig, StreamInfo
+from nats.js.errors import APIError, NotFoundError
 
+# Monitoring pages are on this machine: the environment's proxy has no part in them.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 ONE_TRY = {"allow_reconnect": False, "max_reconnect_attempts": 1}
 ROUTES = 4  # between two nodes: a pool of three, the server's default, and one for the system account
 ASSETS = "/jsz?accounts=true&streams=true&consumers=true"
@@ -58,10 +61,10 @@ async def get_json(url: str, timeout: float = 1.0) -> dict | None:
 
     def get() -> dict | None:
         try:
-            with urllib.request.urlopen(url, timeout=timeout) as response:
+            with _direct.open(url, timeout=timeout) as response:
                 return json.load(response)
-        except (OSError, ValueError):  # refused, timed out, an HTTP error, half a reply
-            return None
+        except (OSError, ValueError, http.client.HTTPException):
+            return None  # refused, timed out, an HTTP error; half a reply of a server that dies is the last
 
     return await asyncio.to_thread(get)
 
@@ -73,6 +76,45 @@ def _groups(jsz: dict) -> Iterator[dict]:
             for asset in (stream, *(stream.get("consumer_detail") or [])):
                 if "raft_group" in (asset.get("cluster") or {}):
                     yield asset["cluster"]
+
+
+def _stream_probe(config: StreamConfig) -> tuple[str, bytes, dict | None]:
+    """Subject, payload and headers of a request that only this stream's leader answers, and refuses."""
+    if not config.subjects or config.no_ack or config.mirror:  # nothing of these answers a publish
+        return f"$JS.API.STREAM.INFO.{config.name}", b"", None
+    concrete = ".".join("x" if part in "*>" else part for part in config.subjects[0].split("."))
+    return concrete, b"", {"Nats-Expected-Stream": "?"}
+
+
+def _consumer_probe(info: ConsumerInfo) -> tuple[str, bytes, None]:
+    names = f"{info.stream_name}.{info.name}"
+    if info.config.deliver_subject:  # push: nobody asks it for messages
+        return f"$JS.API.CONSUMER.INFO.{names}", b"", None
+    return f"$JS.API.CONSUMER.MSG.NEXT.{names}", b"{", None
+
+
+def _pending(info: ConsumerInfo) -> int:
+    return (info.num_pending or 0) + (info.delivered.consumer_seq if info.delivered else 0)
+
+
+async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: ConsumerConfig) -> int:
+    """How many of the stream's messages a new consumer must see, at least; 0 where nobody can count them."""
+    filters = [config.filter_subject] if config.filter_subject else config.filter_subjects or []
+    state, subjects = info.state, info.state.subjects or {}
+    for n, one in enumerate(filters):
+        found = (await js.stream_info(info.config.name, subjects_filter=one)).state.subjects or {}
+        subjects = found if n == 0 else subjects | found
+    policy = config.deliver_policy or DeliverPolicy.ALL
+    if policy == DeliverPolicy.ALL:
+        return sum(subjects.values())
+    if policy == DeliverPolicy.LAST_PER_SUBJECT:
+        return len(subjects)
+    if policy == DeliverPolicy.LAST:
+        return min(1, len(subjects))
+    if policy == DeliverPolicy.BY_START_SEQUENCE and not filters:
+        before = max(0, (config.opt_start_seq or 1) - state.first_seq)
+        return max(0, state.messages - before)  # at least so many: some before it may be deleted
+    return 0
 
 
 class Cluster(ABC):
@@ -181,13 +223,23 @@ class Cluster(ABC):
             await js.delete_stream(stream)
         except NotFoundError:
             return True  # an earlier try, whose answer was lost, deleted it
+        except APIError as refusal:
+            if refusal.code not in (500, 503):  # what will not pass, as a permission that is missing
+                raise
+            return False
         except nats.errors.Error:
             return False
         return True
 
+    async def pages(self, path: str) -> dict[str, dict | None]:
+        """A monitoring page of every node that has them, by name; None where the node does not answer."""
+        nodes = [node for node in self.nodes if node.monitor]
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in nodes))
+        return {node.name: page for node, page in zip(nodes, pages, strict=True)}
+
     async def _healthy(self) -> bool:
-        pages = [get_json(f"{node.monitor}/healthz") for node in self.nodes if node.monitor]
-        return all(page and page.get("status") == "ok" for page in await asyncio.gather(*pages))
+        pages = await self.pages("/healthz")
+        return all(page and page.get("status") == "ok" for page in pages.values())
 
     def _peers(self, node: Node) -> int:
         """To how many other nodes it has routes."""
@@ -199,13 +251,13 @@ class Cluster(ABC):
         Two that dial each other at the same moment may hang up on both connections as duplicates, and dial
         again a second later. An account has one of them; meanwhile its requests and replies are lost.
         """
-        nodes = [node for node in self.nodes if node.monitor]
-        pages = await asyncio.gather(*(get_json(f"{node.monitor}/routez") for node in nodes))
-        counts = [Counter(route["remote_name"] for route in page["routes"]) for page in pages if page]
-        return len(counts) == len(nodes) and all(
-            len(count) == self._peers(node) and all(routes >= ROUTES for routes in count.values())
-            for node, count in zip(nodes, counts, strict=True)
-        )
+        for name, page in (await self.pages("/routez")).items():
+            if not page:
+                return False
+            count = Counter(route["remote_name"] for route in page["routes"])
+            if len(count) != self._peers(self.node(name)) or min(count.values(), default=ROUTES) < ROUTES:
+                return False
+        return True
 
     async def _agreed(self) -> bool:
         """Whether all nodes know one meta leader.
@@ -213,10 +265,11 @@ class Cluster(ABC):
         A leader that was cut off leads on in its own eyes, and is healthy, until a packet of the others
         gets through; its clients meanwhile wait in vain, then hear a 503.
         """
-        nodes = [node for node in self.nodes if node.monitor]
-        pages = await asyncio.gather(*(get_json(f"{node.monitor}/jsz") for node in nodes))
-        leaders = {page.get("meta_cluster", {}).get("leader") if page else "" for page in pages}
-        return len(leaders) <= 1 and "" not in leaders
+        # Who knows none leaves the name out; a server without a cluster has no such group.
+        pages = (await self.pages("/jsz")).values()
+        groups = [page and page.get("meta_cluster", {"leader": "itself"}) for page in pages]
+        leaders = {group and group.get("leader") for group in groups}
+        return len(leaders) <= 1 and None not in leaders
 
     async def caught_up(self, name: str | None = None, timeout: float = 30) -> None:
         """Returns when every replica (on node `name`) has what the leader of its stream or consumer has.
@@ -229,12 +282,10 @@ class Cluster(ABC):
         await poll(lambda: self._current(name), timeout, behind)
 
     async def _current(self, name: str | None) -> bool:
-        nodes = [node for node in self.nodes if node.monitor]
-        pages = await asyncio.gather(*(get_json(f"{node.monitor}{ASSETS}") for node in nodes))
         led = set()
-        for node, page in zip(nodes, pages, strict=True):
+        for node, page in (await self.pages(ASSETS)).items():
             for group in _groups(page or {}):
-                if group.get("leader") != node.name:
+                if group.get("leader") != node:
                     continue
                 if group["raft_group"] in led:
                     return False  # two think they lead
@@ -243,6 +294,57 @@ class Cluster(ABC):
                     if name in (None, peer["name"]) and (not peer["current"] or peer.get("lag")):
                         return False
         return True
+
+    async def known(self, stream: str, consumer: str | None = None, timeout: float = 10) -> None:
+        """Returns when a new stream (and consumer) answers through every running node.
+
+        `add_stream` returns as soon as a leader stands; another node may answer 503 for some milliseconds
+        more, and so to the first `publish`, `fetch` or `consumer_info`. Each node is asked with a request
+        that is refused by whoever leads, so nothing is stored or taken: a publish that expects another
+        stream, half a pull request. A consumer also sees all that the stream holds for it, where that can
+        be counted. Raises ClusterError when that takes longer than `timeout` seconds.
+        """
+        clients = await asyncio.gather(*(self._client_of(node) for node in await self._running()))
+        try:
+            what = (
+                f"{stream} is not known on every node" if consumer is None else f"{consumer} of {stream} is"
+            )
+            await poll(
+                lambda: self._known(clients, stream, consumer),
+                timeout,
+                what if consumer is None else f"{what} not known on every node",
+            )
+        finally:
+            await asyncio.gather(*(nc.close() for nc in clients))
+
+    async def _running(self) -> list[Node]:
+        states = await self.states()
+        return [node for node in self.nodes if states[node.name] == "running"]
+
+    async def _client_of(self, node: Node) -> nats.NATS:
+        return await nats.connect(**self.options | ONE_TRY | {"servers": [node.url]})
+
+    async def _known(self, clients: list[nats.NATS], stream: str, consumer: str | None) -> bool:
+        try:
+            js = clients[0].jetstream(domain=self.domain, timeout=1)
+            info = await js.stream_info(stream, subjects_filter=">")
+            found = await js.consumer_info(stream, consumer) if consumer else None
+            probe = _consumer_probe(found) if found else _stream_probe(info.config)
+            subject, data, headers = (part if i else self._api(part) for i, part in enumerate(probe))
+            answers = await asyncio.gather(
+                *(nc.request(subject, data, timeout=1, headers=headers) for nc in clients)
+            )
+        except (nats.errors.Error, TimeoutError):  # no leader yet, or one that a node does not know
+            return False
+        if any((answer.headers or {}).get("Status") == "503" for answer in answers):
+            return False
+        if found is None:
+            return True
+        return _pending(found) >= await _selected(js, info, found.config)
+
+    def _api(self, subject: str) -> str:
+        """`$JS.API` as it is called here: with the cluster's JetStream domain."""
+        return subject.replace("$JS.API", f"$JS.{self.domain}.API" if self.domain else "$JS.API")
 
     # -- faults -------------------------------------------------------------------------------
 
@@ -338,21 +440,25 @@ class Cluster(ABC):
     async def clear(self, js: nats.js.JetStreamContext, *streams: str) -> None:
         """Deletes these streams where they exist, so that a notebook can run again.
 
-        On somebody else's cluster a stream that was there before this kernel is left alone:
-        ClusterError names it.
+        A stream without a leader, as after a cell that was stopped in an outage, is asked for again. On
+        somebody else's cluster a stream that was there before this kernel is left alone: ClusterError
+        names it.
         """
         for name in streams:
-            try:
-                if not self.owned and name not in self._claimed:
-                    await js.stream_info(name)
-                    raise ClusterError(
-                        f"the stream {name} was here before this notebook, so it stays: use another "
-                        f"account, unset NATS_URL, or delete it yourself with `nats stream rm {name}`"
-                    )
-                await js.delete_stream(name)
-            except NotFoundError:
-                pass
+            if not self.owned and name not in self._claimed and await self._there(js, name):
+                raise ClusterError(
+                    f"the stream {name} was here before this notebook, so it stays: use another "
+                    f"account, unset NATS_URL, or delete it yourself with `nats stream rm {name}`"
+                )
+            await poll(lambda name=name: self._gone(js, name), 30, f"the stream {name} cannot be deleted")
             self._claimed.add(name)
+
+    async def _there(self, js: nats.js.JetStreamContext, stream: str) -> bool:
+        try:
+            await js.stream_info(stream)
+        except NotFoundError:
+            return False
+        return True
 
     async def close(self) -> None:
         """Ends what this backend started. The end of the kernel does the same."""

@@ -112,11 +112,9 @@ class Supercluster(Embedded):
         return len(self.regions[self._region[node.name]]) - 1
 
     async def _joined(self) -> bool:
-        for node in self.nodes:
-            page = await get_json(f"{node.monitor}/gatewayz")
-            if not page or len(page.get("outbound_gateways") or {}) < len(self.regions) - 1:
-                return False
-        return True
+        others = len(self.regions) - 1
+        pages = (await self.pages("/gatewayz")).values()
+        return all(page and len(page.get("outbound_gateways") or {}) >= others for page in pages)
 
     async def leaf(self, name: str, region: str, domain: str) -> Node:
         """One more server, a leaf node of `region` with a JetStream domain of its own; once a name."""

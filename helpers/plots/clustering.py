@@ -272,21 +272,19 @@ def health(nodes: pd.DataFrame) -> Axes:
         "uptime, s": nodes.uptime,
     }
     short = [name.removeprefix("nats-server-") for name in nodes.index]
+
+    def label(value: float) -> str:
+        return f"{value:,.0f}" if value >= 10 else f"{value:,.1f}".removesuffix(".0")
+
     for ax, (title, values), colour, hatch in zip(
         figure.subplots(1, 4), panels.items(), (BLUE, ORANGE, VERMILION, GREEN), HATCHES, strict=False
     ):
         bars = ax.bar(short, values, color=colour, hatch=hatch, edgecolor="white")
-        ax.bar_label(
-            bars,
-            [f"{value:,.0f}" if value >= 10 else f"{value:,.1f}".removesuffix(".0") for value in values],
-            fontsize=8,
-        )
+        ax.bar_label(bars, [label(value) for value in values], fontsize=8)
         ax.set_title(title, fontsize=10)
         ax.spines[["top", "right"]].set_visible(False)
         ax.margins(y=0.15)
         ax.yaxis.set_major_locator(MaxNLocator(5, integer=title in ("clients", "API errors")))
         ax.set_xlabel("node")
-    text = "; ".join(
-        f"{title}: " + ", ".join(f"{value:.3g}" for value in values) for title, values in panels.items()
-    )
+    text = "; ".join(f"{title}: " + ", ".join(map(label, values)) for title, values in panels.items())
     return describe(ax, f"Health of the nodes {', '.join(nodes.index)}. {text}.")
