@@ -9,7 +9,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
-.PHONY: help install lab test test-browser test-docker test-cli cluster cluster-down run lint lock clean
+.PHONY: help install lab test test-sections test-browser test-docker test-cli cluster cluster-down run lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ lab: install ## open JupyterLab on the notebooks
 
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest $(TWO)
+
+test-sections: install ## run every section of a lesson after its Connect alone
+	$(BIN)/pytest -m sections -n 2 tests/test_sections.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker

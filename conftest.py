@@ -9,14 +9,15 @@ ROOT = Path(__file__).parent
 NEEDS = {
     "docker": "a Docker engine and Compose: make test-docker",
     "browser": "Chromium: make test-browser",
+    "sections": "some minutes more: make test-sections",
     "cli": "the nats CLI, the exporter and Prometheus: make test-cli",
 }
 left_out = pytest.StashKey[Counter]()
 
 
 def pytest_configure(config):
-    # nbval reads this path relative to the working directory; here it is made absolute. One rule:
-    # a line that starts with the stopwatch holds a timing and is compared as if it held none.
+    # nbval reads this path relative to the working directory; here it is made absolute. Two rules: a line
+    # that begins with the stopwatch, and the one token behind "almost equal", are not compared.
     config.option.nbval_sanitize_with = str(ROOT / "tests" / "sanitize.cfg")
 
 

@@ -55,8 +55,8 @@ async def trial(cluster: Embedded, fault: str) -> float:
     await cluster.caught_up()
     sub = await js.subscribe("s", stream="S", ordered_consumer=True)
     total = (await js.stream_info("S")).state.messages
-    verdict = ledger.against([(await sub.next_msg(5)).headers["Nats-Msg-Id"] for _ in range(total)])
-    assert (verdict.lost, verdict.twice, verdict.reordered) == (0, 0, 0), verdict
+    verdict = ledger.compare([(await sub.next_msg(5)).headers["Nats-Msg-Id"] for _ in range(total)])
+    assert (verdict.lost, verdict.duplicated, verdict.reordered) == (0, 0, 0), verdict
     await js.delete_stream("S")
     await nc.close()
     after = acked[BEFORE - 1 :]

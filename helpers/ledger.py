@@ -13,14 +13,14 @@ class Verdict:
     acked: int
     stored: int
     lost: int  # acked, not found
-    twice: int  # found more often than once
+    duplicated: int  # found more often than once
     reordered: int  # found behind an ID that was sent after it
 
     def __str__(self) -> str:
         signs = ["=" if a == b else "≠" for a, b in ((self.sent, self.acked), (self.acked, self.stored))]
         return (
             f"sent {self.sent:,} {signs[0]} acked {self.acked:,} {signs[1]} stored {self.stored:,}"
-            f" · lost {self.lost} · twice {self.twice} · reordered {self.reordered}"
+            f" · lost {self.lost} · duplicated {self.duplicated} · reordered {self.reordered}"
         )
 
 
@@ -31,7 +31,7 @@ class Ledger:
     sent: list[Hashable] = field(default_factory=list)
     acked: set[Hashable] = field(default_factory=set)
 
-    def against(self, found: Iterable[Hashable]) -> Verdict:
+    def compare(self, found: Iterable[Hashable]) -> Verdict:
         """Compares with the IDs found in a stream, in the order of their sequence."""
         found = list(found)
         counts = Counter(found)
@@ -45,6 +45,6 @@ class Ledger:
             acked=len(self.acked),
             stored=len(found),
             lost=len(self.acked - counts.keys()),
-            twice=sum(count > 1 for count in counts.values()),
+            duplicated=sum(count > 1 for count in counts.values()),
             reordered=reordered,
         )

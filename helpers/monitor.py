@@ -85,7 +85,7 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("node")
 
 
-async def held(cluster: Cluster, stream: str) -> dict[str, int]:
+async def message_counts(cluster: Cluster, stream: str) -> dict[str, int]:
     """How many messages of `stream` each node has on its own disk, leader or not; 0 where none."""
     pages = await page(cluster, "/jsz?accounts=true&streams=true")
     return {

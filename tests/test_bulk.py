@@ -36,7 +36,7 @@ class Lab:
 
         async def added() -> bool:
             try:
-                await self.cluster.clear(self.js, name)
+                await self.cluster.delete_streams(self.js, name)
                 return bool(await self.js.add_stream(name=name, **settings | config))
             except (TimeoutError, ServiceUnavailableError):  # the meta leader was killed a test ago
                 return False
@@ -157,8 +157,8 @@ def test_the_leader_is_killed_in_the_middle(lab):
     receipt, ledger, found = killed_in_the_middle(lab, count, leader)
     assert (receipt.count, receipt.last_seq) == (count, count)
     assert receipt.resumed >= 1, "the leader was killed too late to matter"
-    verdict = ledger.against(found)
-    assert (verdict.lost, verdict.twice, verdict.reordered) == (0, 0, 0), verdict
+    verdict = ledger.compare(found)
+    assert (verdict.lost, verdict.duplicated, verdict.reordered) == (0, 0, 0), verdict
     assert verdict.sent == verdict.acked == verdict.stored == count
 
 

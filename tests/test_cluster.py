@@ -163,7 +163,7 @@ def test_a_restarted_node_has_caught_up():
             for n in range(1, 101):
                 await publish(js, "orders", n)
             await cluster.restart(leader)
-            assert (await monitor.held(cluster, "ORDERS"))[leader] == 101
+            assert (await monitor.message_counts(cluster, "ORDERS"))[leader] == 101
 
     asyncio.run(run())
 
@@ -183,8 +183,8 @@ def test_acked_messages_survive_the_death_of_all_four():
             sub = await poll(lambda: subscribed(js), 20, "ORDERS has no leader")
             # An ordered consumer that starts on a leader just elected is made anew after 10 s of silence.
             found = [await sub.next_msg(timeout=30) for _ in range(200)]
-            verdict = ledger.against(int(msg.headers["Nats-Msg-Id"]) for msg in found)
-            assert (verdict.lost, verdict.twice, verdict.reordered, verdict.stored) == (0, 0, 0, 200)
+            verdict = ledger.compare(int(msg.headers["Nats-Msg-Id"]) for msg in found)
+            assert (verdict.lost, verdict.duplicated, verdict.reordered, verdict.stored) == (0, 0, 0, 200)
 
     async def subscribed(js):
         try:
@@ -283,7 +283,7 @@ def test_a_directory_of_many_alphabets(tmp_path, monkeypatch):
 
     async def run():
         async with embedded(size=3) as cluster, client(cluster) as (_, js):
-            assert cluster._guard.directory.parent == home
+            assert cluster._supervisor.directory.parent == home
             await js.add_stream(name="ORDERS", subjects=["orders"])
             await js.publish("orders", b"one")
 
@@ -316,7 +316,7 @@ def test_a_server_that_cannot_start_shows_its_own_words_and_leaves_nothing(monke
     broken.write_text("jetstream { no_such_option: 1 }")
     monkeypatch.setattr(Embedded, "config", broken)
     cluster = Embedded(size=3)
-    directory = cluster._guard.directory
+    directory = cluster._supervisor.directory
     with pytest.raises(ClusterError, match="no_such_option"):
         asyncio.run(cluster.start())
     assert not directory.exists()
@@ -351,13 +351,13 @@ def test_external_is_used_and_never_harmed(monkeypatch):
                 with pytest.raises(FaultRefused, match="somebody else's"):
                     await getattr(cluster, fault)(cluster.nodes[0].name)
             with pytest.raises(ClusterError, match="ORDERS was here before"):
-                await cluster.clear(js, "ORDERS")
+                await cluster.delete_streams(js, "ORDERS")
             assert (await js.stream_info("ORDERS")).state.messages == 1
-            await cluster.clear(js, "OURS")
-            await js.add_stream(name="OURS", subjects=["ours"])
-            await cluster.clear(js, "OURS")
+            await cluster.delete_streams(js, "STREAMS")
+            await js.add_stream(name="STREAMS", subjects=["ours"])
+            await cluster.delete_streams(js, "STREAMS")
             with pytest.raises(NotFoundError):
-                await js.stream_info("OURS")
+                await js.stream_info("STREAMS")
             assert set((await theirs.states()).values()) == {"running"}
             helpers.cluster._open.clear()
 

@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import monitor
+from helpers import monitor, plots
 from helpers.cluster.embedded import Embedded
 from helpers.cluster.interface import ClusterError, poll
 from helpers.panel.topology import Panel
-from helpers.plots import clustering as pictures
 
 matplotlib.use("Agg")
 
@@ -26,12 +25,12 @@ def frame(**columns) -> pd.DataFrame:
 
 
 def test_widest_gap():
-    assert pictures.widest([0, 1, 1.5, 5.5, 6]) == (1.5, 4.0)
+    assert plots.widest([0, 1, 1.5, 5.5, 6]) == (1.5, 4.0)
 
 
 def test_topology_names_every_node_and_leader():
     nodes = frame(state=["running", "down", "paused", "isolated"])
-    ax = pictures.topology(nodes, {"ORDERS": (NODES[0], NODES[1:3]), "LOST": (None, [NODES[3]])})
+    ax = plots.topology(nodes, {"ORDERS": (NODES[0], NODES[1:3]), "LOST": (None, [NODES[3]])})
     texts = [text.get_text() for text in ax.texts]
     assert [text for text in texts if text in NODES] == NODES
     assert texts.count("ORDERS") == 3 and texts.count("LOST") == 1
@@ -42,20 +41,20 @@ def test_topology_names_every_node_and_leader():
 
 def test_gaps_name_the_longest_of_each_fault():
     steady = np.arange(-1, 8, 0.01)
-    ax = pictures.gaps({"SIGKILL": [s for s in steady if not 0 < s < 5], "SIGTERM": steady})
+    ax = plots.gaps({"SIGKILL": [s for s in steady if not 0 < s < 5], "SIGTERM": steady})
     assert {"5.0 s", "10 ms"} <= {text.get_text() for text in ax.texts}
 
 
 def test_truth_table_says_it_in_words():
     table = pd.DataFrame({"core": [True, True], "R3": [True, False]}, index=["none down", "2 down"])
-    ax = pictures.truth(table)
+    ax = plots.truth(table)
     assert [text.get_text() for text in ax.texts] == ["works", "works", "works", "fails"]
 
 
 @pytest.mark.parametrize("fastest", [0.02, 0.1, 5])
 def test_no_answer_is_outside_the_plot(fastest):
     answers = pd.DataFrame({"phase": ["a", "a", "b"], "by": ["us", "us", "eu"], "ms": [82, 400, fastest]})
-    ax = pictures.latency(answers)
+    ax = plots.region_latency(answers)
     low, high = ax.get_ylim()
     drawn = np.concatenate([line.get_ydata() for line in ax.lines[:2]])
     assert sorted(drawn) == sorted(answers.ms) and low < drawn.min() and drawn.max() < high
@@ -67,12 +66,12 @@ def test_the_other_plots_describe_themselves():
                             "seconds": [0, 1, 2]})  # fmt: skip
     sides = {"here": pd.DataFrame({"seconds": [0, 1], "acked": [True, False]})}
     drawn = [
-        pictures.spread(pd.DataFrame({"leaders": [1, 2, 3, 4]}, index=NODES)),
-        pictures.rolling(seconds, {NODES[0]: (0.5, 1.5)}),
-        pictures.sides(sides, {"cut": 0}),
-        pictures.catch_up(pd.DataFrame({"a": [1, 2], "b": [0, 2]}, index=[0.0, 0.1]), 0.05),
-        pictures.latency(answers),
-        pictures.health(frame()),
+        plots.spread(pd.DataFrame({"leaders": [1, 2, 3, 4]}, index=NODES)),
+        plots.rolling(seconds, {NODES[0]: (0.5, 1.5)}),
+        plots.sides(sides, {"cut": 0}),
+        plots.catch_up(pd.DataFrame({"a": [1, 2], "b": [0, 2]}, index=[0.0, 0.1]), 0.05),
+        plots.region_latency(answers),
+        plots.health(frame()),
     ]
     for ax in drawn:
         assert len(ax.figure.alt) > 30

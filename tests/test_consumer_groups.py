@@ -137,8 +137,8 @@ async def paid_or_dead() -> None:
         await shop.sweep()
 
         payments, dead = await shop.ids("PAYMENTS"), await shop.ids("DEAD")
-        verdict = shop.ledger.against(payments + dead)
-        assert (verdict.lost, verdict.twice) == (0, 0), verdict
+        verdict = shop.ledger.compare(payments + dead)
+        assert (verdict.lost, verdict.duplicated) == (0, 0), verdict
         assert verdict.stored == verdict.sent == len(ORDERS), verdict
         assert set(dead) >= POISON and not POISON & set(payments)
         cents = {str(order.id): order.cents for order in ORDERS}

@@ -64,7 +64,7 @@ async def outcome(exercise: Exercise, answer: str) -> object:
     finally:
         if "js" in namespace and namespace["cluster"].owned:
             js = namespace["js"]
-            await namespace["cluster"].clear(js, *(s.config.name for s in await js.streams_info()))
+            await namespace["cluster"].delete_streams(js, *(s.config.name for s in await js.streams_info()))
         if "nc" in namespace:
             await namespace["nc"].close()
 

@@ -16,7 +16,7 @@ import psutil
 import pytest
 from jupyter_client.manager import KernelManager
 
-from helpers.cluster import guard
+from helpers.cluster import supervisor
 from helpers.cluster.embedded import find_server, sweep
 
 ROOT = Path(__file__).parents[1]
@@ -24,9 +24,9 @@ OPEN = """
 import asyncio, json, nats
 from helpers.cluster import open_cluster
 cluster = await open_cluster()
-guard = cluster._guard._process.pid
+supervisor = cluster._supervisor._process.pid
 print(json.dumps({
-    "guard": guard, "directory": str(cluster._guard.directory), "urls": cluster.urls,
+    "supervisor": supervisor, "directory": str(cluster._supervisor.directory), "urls": cluster.urls,
     "states": await cluster.states(),
 }))
 """
@@ -78,8 +78,8 @@ class Owned:
     def __init__(self, described):
         self.urls, self.states = described["urls"], described["states"]
         self.directory = Path(described["directory"])
-        guard = psutil.Process(described["guard"])
-        self.processes = [guard, *guard.children()]
+        supervisor = psutil.Process(described["supervisor"])
+        self.processes = [supervisor, *supervisor.children()]
         assert len(self.processes) == 5 and self.alive() == 5
 
     def alive(self):
@@ -195,21 +195,21 @@ def test_servers_die_with_their_guard_and_the_next_start_sweeps_its_directory():
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGKILL")
 def test_servers_that_outlived_their_guard_are_ended_by_the_next_start(tmp_path, monkeypatch):
-    """As where the system does not tie them to it: what a guard leaves, made by hand."""
+    """As where the system does not tie them to it: what a supervisor leaves, made by hand."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    left = tmp_path / f"{guard.PREFIX}x"
+    left = tmp_path / f"{supervisor.PREFIX}x"
     left.mkdir()
-    (left / guard.LOCK).touch()
+    (left / supervisor.LOCK).touch()
     (left / "nats-server-1.log").touch()
     pid = left / "nats-server-1.pid"
     server = subprocess.Popen(
         [find_server(), "-a", "127.0.0.1", "-p", "-1", "--pid", str(pid)], stderr=subprocess.DEVNULL
     )
-    other = tmp_path / f"{guard.PREFIX}y"  # a guard that lives
+    other = tmp_path / f"{supervisor.PREFIX}y"  # a supervisor that lives
     other.mkdir()
     (other / "nats-server-1.log").touch()
-    with open(other / guard.LOCK, "w") as held:
-        assert guard.lock(held)
+    with open(other / supervisor.LOCK, "w") as held:
+        assert supervisor.lock(held)
         while not (pid.exists() and pid.read_text()):
             assert server.poll() is None
         sweep()

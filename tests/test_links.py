@@ -95,7 +95,7 @@ def test_isolated_leader_acknowledges_nothing_and_the_majority_goes_on():
                 await connection.close()
 
     async def caught_up(cluster):
-        return sorted((await monitor.held(cluster, "S")).values()) == [0, 3, 3, 3]
+        return sorted((await monitor.message_counts(cluster, "S")).values()) == [0, 3, 3, 3]
 
     asyncio.run(run())
 

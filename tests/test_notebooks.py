@@ -1,19 +1,28 @@
-"""What a machine can hold every notebook to: stored outputs, and the style of CONTRIBUTING.md."""
+"""What a machine can hold every notebook to: stored outputs, the form, the measures of docs/lessons.md."""
 
 import ast
 import json
 import re
-import statistics
 from pathlib import Path
 
 import nbformat
+import notebook_measures
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-TIMING = "⏱"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
+FIRST_EDITION = {  # not yet rewritten: held to what is stored, not to the form and the measures
+    "01_jetstream_persistence",
+    "02_clustering",
+    "03_request_reply",
+    "04_consumer_groups",
+    "05_message_replay",
+}
+WALKED = [path for path in NOTEBOOKS if path.stem not in FIRST_EDITION]
+TIMING, ALMOST = "\u23f1", "\u2248"
 
-pytestmark = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+walked = pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
@@ -38,27 +47,40 @@ def printed(cell: nbformat.NotebookNode) -> str:
     )
 
 
+def headings(path: Path, level: int) -> list[str]:
+    return re.findall(rf"^{'#' * level} (.*)$", without_code(prose(path)), re.MULTILINE)
+
+
+# -- what is stored -------------------------------------------------------------------------------
+
+
+@every
 def test_counts_run_from_one(path):
     counts = [cell.execution_count for cell in cells(path, "code")]
     assert counts == list(range(1, len(counts) + 1)), "re-execute it from a fresh kernel: make run NB=..."
 
 
+@every
 def test_a_cell_that_shows_something_has_stored_it(path):
     """nbval passes a notebook whose outputs were cleared; this does not."""
     for cell in cells(path, "code"):
         body = ast.parse(cell.source).body
         last = body[-1].value if body and isinstance(body[-1], ast.Expr) else None
-        shows = any(
-            isinstance(node, ast.Call)
-            and (getattr(node.func, "id", "") == "print" or ast.unparse(node.func) == "plots.show")
+        called = [
+            ast.unparse(node.func)
             for statement in body
             if not isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
             for node in ast.walk(statement)
-        ) or isinstance(last, ast.Name | ast.Attribute | ast.Subscript)
+            if isinstance(node, ast.Call)
+        ]
+        shows = {"print", "plots.show", "refused"} & set(called) or isinstance(
+            last, ast.Name | ast.Attribute | ast.Subscript | ast.Tuple | ast.JoinedStr | ast.List | ast.Dict
+        )
         if shows or "check" in tags(cell):
             assert cell.outputs, f"cell [{cell.execution_count}] has lost its output:\n{cell.source}"
 
 
+@every
 def test_no_error_no_stderr(path):
     for cell in cells(path, "code"):
         for output in cell.outputs:
@@ -66,6 +88,7 @@ def test_no_error_no_stderr(path):
             assert output.get("name") != "stderr", f"[{cell.execution_count}] {output.text}"
 
 
+@every
 def test_no_output_names_this_machine(path):
     for cell in cells(path, "code"):
         text = json.dumps(cell.outputs)
@@ -74,41 +97,22 @@ def test_no_output_names_this_machine(path):
         assert not re.search(r"127\.0\.0\.1:\d{5}", text), f"[{cell.execution_count}] a port of this run"
 
 
-def test_timings_are_the_exception(path):
+@every
+def test_what_is_not_compared_is_the_exception(path):
     """What the sanitiser hides must stay small: most lines are compared to the letter."""
     lines = [line for cell in cells(path, "code") for line in printed(cell).splitlines() if line.strip()]
-    timings = [line for line in lines if line.startswith(TIMING)]
-    assert len(timings) <= len(lines) / 4, f"{len(timings)} of {len(lines)} lines are timings"
+    loose = [line for line in lines if line.startswith(TIMING) or ALMOST in line]
+    assert len(loose) <= len(lines) / 4, f"{len(loose)} of {len(lines)} lines are not compared to the letter"
 
 
+@every
 def test_no_markers_that_switch_comparison_off(path):
-    allowed = {"setup", "exercise", "check"}
     for cell in cells(path, "code"):
-        assert set(tags(cell)) <= allowed, tags(cell)
+        assert set(tags(cell)) <= {"setup", "exercise", "check"}, tags(cell)
         assert "NBVAL" not in cell.source
 
 
-def test_a_timing_is_not_compared_and_a_count_is(path):
-    """The one sanitising rule, on lines like those of the notebooks."""
-    config = (ROOT / "tests" / "sanitize.cfg").read_text()
-    rules = re.findall(r"^regex: (.*)$", config, re.MULTILINE)
-    assert len(rules) == 1
-    assert re.sub(rules[0], "", "⏱ 1.2 s") == re.sub(rules[0], "", "⏱ 99 s")
-    assert re.sub(rules[0], "", "stored 500\n⏱ 1.2 s") != re.sub(rules[0], "", "stored 501\n⏱ 1.2 s")
-
-
-def test_code_fits_the_page(path):
-    code = cells(path, "code")
-    walk = [cell for cell in code if not {"exercise", "check"} & set(tags(cell))]
-    lengths = [len([line for line in cell.source.splitlines() if line.strip()]) for cell in code]
-    assert 15 <= len(walk) <= 32, f"{len(walk)} code cells beside the exercises"
-    assert statistics.median(lengths) <= 10 and max(lengths) <= 24, sorted(lengths)
-    for cell in code:
-        assert cell.source.strip(), f"[{cell.execution_count}] is empty"
-        for line in cell.source.splitlines():
-            assert len(line) <= 88, f"[{cell.execution_count}] {line}"
-
-
+@every
 def test_no_sleep_waits_for_a_state(path):
     """`asyncio.sleep` paces a loop or yields; the comment on its line says which. `time.sleep` never."""
     for cell in cells(path, "code"):
@@ -118,30 +122,7 @@ def test_no_sleep_waits_for_a_state(path):
                 assert "#" in line, f"[{cell.execution_count}] why does it sleep? {line}"
 
 
-def test_sections(path):
-    text = without_code(prose(path))
-    headings = re.findall(r"^(#+) (.*)$", text, re.MULTILINE)
-    assert [level for level, _ in headings].count("#") == 1 and headings[0][0] == "#"
-    second = [title for level, title in headings if level == "##"]
-    closing = ["Exercises", "In practice", "Recap", "Clean up", "Next"]
-    assert [title for title in second if title in closing] == closing, second
-    assert second[0].startswith("Connect"), second[0]
-    for promise in ("**You will learn**", "**You need**", "**Time:**", "> **Predict:**", "```mermaid"):
-        assert promise in prose(path), f"no {promise}"
-    for _, title in headings[1:]:
-        words = re.sub(r"`[^`]*`", "", title).split()[1:]
-        shouting = [w for w in words if w.istitle() and w not in PROPER]
-        assert len(shouting) <= 1, f"not sentence case: {title}"
-
-
-PROPER = {"Nats", "Raft", "Python", "Jetstream", "I"}
-
-
-def test_prose_is_readable_in_one_sitting(path):
-    words = len(re.findall(r"\w+", without_code(prose(path))))
-    assert 1000 <= words <= 3000, f"{words} words"
-
-
+@every
 def test_every_picture_has_a_text_and_a_sentence(path):
     notebook = nbformat.read(path, as_version=4)
     for place, cell in enumerate(notebook.cells):
@@ -153,6 +134,7 @@ def test_every_picture_has_a_text_and_a_sentence(path):
                 assert after.cell_type == "markdown", f"[{cell.execution_count}] no sentence after the plot"
 
 
+@every
 def test_links_resolve(path):
     for target in re.findall(r"\]\(([^)#]+)", prose(path)):
         if not target.startswith("http"):
@@ -161,12 +143,170 @@ def test_links_resolve(path):
         assert (ROOT / name).exists(), name
 
 
-def test_three_exercises_each_with_hint_and_solution(path):
+@every
+def test_exercises_each_with_hint_and_solution(path):
     code = cells(path, "code")
-    assert len([c for c in code if "exercise" in tags(c)]) == 3
-    assert len([c for c in code if "check" in tags(c)]) == 3
+    exercises, checks = ([c for c in code if tag in tags(c)] for tag in ("exercise", "check"))
+    assert len(exercises) == len(checks) >= 3
     for part in ("<summary>Hint</summary>", "<summary>Solution</summary>"):
-        assert prose(path).count(part) == 3, part
-    for cell in code:
-        if "check" in tags(cell):
-            assert printed(cell).startswith("Not attempted:"), "an exercise was stored solved"
+        assert prose(path).count(part) == len(exercises), part
+    for cell in checks:
+        assert printed(cell).startswith("Not attempted:"), "an exercise was stored solved"
+
+
+# -- the form and the measures --------------------------------------------------------------------
+
+
+@walked
+def test_sections(path):
+    assert len(headings(path, 1)) == 1
+    second = headings(path, 2)
+    closing = [
+        "Exercises",
+        "Recap",
+        "Going further",
+        "Questions people ask",
+        "In practice",
+        "Clean up",
+        "Next",
+    ]
+    assert second[0] == "Connect" and second[-len(closing) :] == closing, second
+    assert 4 <= len(second) - 1 - len(closing) <= 5, second
+    opening = without_code(cells(path, "markdown")[0].source)
+    for promise in ("You will learn", "You need", "**Time:**"):
+        assert promise in opening, f"no {promise}"
+    assert len([line for line in opening.splitlines() if line.strip()]) <= 15
+    for title in [*second, *headings(path, 3)]:
+        words = re.sub(r"`[^`]*`", "", title).split()[1:]
+        shouting = [w for w in words if w.istitle() and w not in PROPER]
+        assert len(shouting) <= 1, f"not sentence case: {title}"
+
+
+PROPER = {"Nats", "Raft", "Python", "Jetstream", "I", "Docker", "Order", "Service"}
+
+
+def between(path: Path, start: str, end: str) -> list[nbformat.NotebookNode]:
+    """The cells from the heading `start` up to the heading `end`, both of level two."""
+    found = nbformat.read(path, as_version=4).cells
+    places = {
+        match[1]: place
+        for place, cell in enumerate(found)
+        if cell.cell_type == "markdown" and (match := re.search(r"^## (.*)$", cell.source, re.MULTILINE))
+    }
+    return found[places[start] : places[end]]
+
+
+@walked
+def test_further_sections_promise_their_minutes(path):
+    further = between(path, "Going further", "Questions people ask")
+    titles = 0
+    for cell in further:
+        if match := re.search(r"^### .*\n+(.*)$", cell.source, re.MULTILINE):
+            titles += 1
+            assert re.search(r"\d+ minutes", match[1]), f"no minutes in the first line: {match[0]}"
+    assert titles >= 3
+
+
+@walked
+def test_questions_are_short_and_answered_by_output(path):
+    questions = between(path, "Questions people ask", "In practice")
+    titles = [c for c in questions if c.cell_type == "markdown" and "### " in c.source]
+    assert 6 <= len(titles) <= 10, len(titles)
+    for cell in questions:
+        if cell.cell_type == "code":
+            assert notebook_measures.code_lines(cell.source) <= 8, cell.source
+    for title in titles:
+        place = questions.index(title)
+        until = next((n for n in range(place + 1, len(questions)) if questions[n] in titles), len(questions))
+        assert any(c.get("outputs") for c in questions[place:until]), f"no output answers {title.source}"
+
+
+@walked
+def test_predictions_offer_answers_and_are_answered_in_words(path):
+    found = nbformat.read(path, as_version=4).cells
+    for place, cell in enumerate(found):
+        if "**Predict" in cell.source and cell.cell_type == "markdown":
+            assert re.search(r"a\) .*b\) ", cell.source, re.DOTALL), (
+                f"no answers to choose from: {cell.source}"
+            )
+            assert any(later.cell_type == "markdown" for later in found[place + 1 : place + 6]), cell.source
+
+
+CORE = {"median": 4, "p90": 9, "max": 15, "functions and classes": 8, "honest minutes": 50,
+        "verdicts shown": 0, "helper vocabulary": 16, "cells that show more than one thing": 3}  # fmt: skip
+WHOLE = {"median": 4, "p90": 10, "max": 18, "verdicts shown": 3, "cells that show more than one thing": 8}
+
+
+@walked
+def test_measures(path):
+    found = notebook_measures.measure(str(path))
+    limits = {"core": CORE | {"code lines": 170 if path.stem.startswith("02") else 150}, "whole": WHOLE}
+    over = {
+        f"{part}, {name}": (found[part][name], limit)
+        for part, names in limits.items()
+        for name, limit in names.items()
+        if found[part][name] > limit
+    }
+    under = {
+        f"{part}, {name}": (found[part][name], limit)
+        for part, name, limit in [
+            ("core", "cells that show something, %", 60),
+            ("whole", "cells that show something, %", 60),
+            ("core", "words a code line", 7),
+        ]
+        if found[part][name] < limit
+    }
+    assert not over and not under, (over, under)
+    promised, honest = found["promised minutes"], found["core"]["honest minutes"]
+    assert abs(promised - honest) <= promised / 10, f"{promised} minutes promised, {honest} honest ones"
+
+
+@walked
+def test_code_fits_the_page(path):
+    for cell in cells(path, "code"):
+        assert cell.source.strip(), f"[{cell.execution_count}] is empty"
+        for line in cell.source.splitlines():
+            assert len(line) <= 88, f"[{cell.execution_count}] {line}"
+
+
+@walked
+def test_no_cell_loops_over_an_exception(path):
+    """Only two may: the careful publisher of lesson 1, and nothing else (design: a retry is taught once)."""
+    looping = []
+    for cell in cells(path, "code"):
+        for node in ast.walk(ast.parse(cell.source)):
+            if isinstance(node, ast.While | ast.For | ast.AsyncFor) and any(
+                isinstance(inner, ast.Try) for inner in ast.walk(node)
+            ):
+                looping.append(cell.source)
+    allowed = [source for source in looping if "def publish_with_retry" in source or "def work" in source]
+    assert len(looping) == len(allowed) <= 2, looping
+
+
+# -- the sanitiser --------------------------------------------------------------------------------
+
+
+def sanitised(text: str) -> str:
+    """As nbval does it with the project's rules."""
+    config = (ROOT / "tests" / "sanitize.cfg").read_text(encoding="ascii")
+    rules = re.findall(r"^regex: (.*)\nreplace: (.*)$", config, re.MULTILINE)
+    assert len(rules) == 2
+    for pattern, word in rules:
+        text = re.sub(pattern, word, text)
+    return text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("\u23f1 1.2 s", "\u23f1 99 s", True),
+        ("stored 500\n\u23f1 1.2 s", "stored 501\n\u23f1 1.2 s", False),
+        ("\u2248 5.8 s without an answer", "\u2248   4.1 s without an answer", True),
+        ("\u2248 5.8 s, 20 stored", "\u2248 5.8 s, 21 stored", False),
+        ("20 stored in \u2248 5.8 s", "21 stored in \u2248 5.8 s", False),
+        ("<td>\u2248 5</td><td>20</td>", "<td>\u2248 6</td><td>20</td>", True),
+        ("<td>\u2248 5</td><td>20</td>", "<td>\u2248 5</td><td>21</td>", False),
+    ],
+)
+def test_what_stands_behind_almost_is_not_compared_and_what_is_beside_it_is(one, other, same):
+    assert (sanitised(one) == sanitised(other)) == same

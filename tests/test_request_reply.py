@@ -17,12 +17,11 @@ import psutil
 import pytest
 from matplotlib import pyplot as plt
 
-from helpers import responders
+from helpers import plots, responders
 from helpers.cluster import open_cluster
 from helpers.cluster.interface import poll
-from helpers.plots import request_reply as pictures
+from helpers.protocol_log import tapped
 from helpers.responders import HEADER
-from helpers.wire import tapped
 
 ROOT = Path(__file__).parents[1]
 NAMES = ["inventory-1", "inventory-2", "inventory-3"]
@@ -210,7 +209,7 @@ def told():
 
 def test_shares_add_up(told):
     rows = [(n / 100, f"inventory-{n % 3 + 1}") for n in range(300)]
-    ax = pictures.shares(pd.DataFrame(rows, columns=["second", "responder"]), {"one joins": 1.5})
+    ax = plots.answered(pd.DataFrame(rows, columns=["second", "responder"]), {"one joins": 1.5})
     tops = {round(bar.get_y() + bar.get_height(), 6) for bar in ax.containers[-1]}
     assert tops == {1.0}
     assert "inventory-1 100" in told(ax) and "one joins" in told(ax)
@@ -218,21 +217,21 @@ def test_shares_add_up(told):
 
 def test_endings_show_every_request(told):
     counts = pd.DataFrame({"drain": [80, 40, 0], "kill": [70, 0, 50]}, index=["a", "b", "c"]).T
-    ax = pictures.endings(counts)
+    ax = plots.endings(counts)
     assert [sum(bar.get_width() for bar in row) for row in zip(*ax.containers, strict=True)] == [120, 120]
     assert "kill: 70 a, 0 b, 50 c" in told(ax)
 
 
 def test_a_waterfall_starts_at_zero_and_nests(told):
     rows = [("order", "place", 5.0, 0.04), ("payment", "charge", 5.01, 0.02)]
-    ax = pictures.waterfall(pd.DataFrame(rows, columns=["service", "operation", "start", "seconds"]))
+    ax = plots.waterfall(pd.DataFrame(rows, columns=["service", "operation", "start", "seconds"]))
     first, second = (container[0] for container in ax.containers)
     assert first.get_x() == 0 and abs(second.get_x() - 10) < 1e-6
     assert "payment charge from 10 to 30 ms" in told(ax)
 
 
 def test_gathered_names_the_silent(told):
-    ax = pictures.gathered(pd.DataFrame({"store": ["store 1"], "seconds": [0.2]}), ["store 2"], deadline=1)
+    ax = plots.gathered(pd.DataFrame({"store": ["store 1"], "seconds": [0.2]}), ["store 2"], deadline=1)
     assert [label.get_text() for label in ax.get_yticklabels()] == ["store 1", "store 2"]
     assert "store 2 not by 1 s" in told(ax)
 
@@ -242,7 +241,7 @@ def test_latency_has_a_curve_a_load(told):
         [(n, load, 2.0 * load / n) for n in (1, 3) for load in (1, 8) for _ in range(10)],
         columns=["responders", "at once", "ms"],
     )
-    ax = pictures.latency(samples)
+    ax = plots.latency(samples)
     looks = {(line.get_color(), line.get_linestyle(), line.get_marker()) for line in ax.lines}
     assert len(ax.lines) == len(looks) == 4
     assert all(line.get_ydata()[-1] == 1 for line in ax.lines)

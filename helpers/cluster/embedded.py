@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 
-from . import guard
+from . import supervisor
 from .interface import Cluster, ClusterError, FaultRefused, Node, get_json
 
 CONFIG = Path(__file__).parents[2] / "config" / "nats.conf"
@@ -67,15 +67,15 @@ def all_free(ports: list[int]) -> bool:
 
 
 def sweep() -> None:
-    """Ends the servers and removes the directories of guards that were killed: their locks are free."""
-    # A log is written after the lock was taken: without one, a guard may just be starting.
-    logs = Path(tempfile.gettempdir()).glob(f"{guard.PREFIX}*/*.log")
+    """Ends the servers and removes the directories of supervisors that were killed: their locks are free."""
+    # A log is written after the lock was taken: without one, a supervisor may just be starting.
+    logs = Path(tempfile.gettempdir()).glob(f"{supervisor.PREFIX}*/*.log")
     for directory in {log.parent for log in logs}:
         try:
-            with open(directory / guard.LOCK, "r+", encoding="ascii") as file:
-                if not guard.lock(file):
+            with open(directory / supervisor.LOCK, "r+", encoding="ascii") as file:
+                if not supervisor.lock(file):
                     continue
-                for pid in guard.pids(str(directory)):
+                for pid in supervisor.pids(str(directory)):
                     with contextlib.suppress(psutil.Error):
                         process = psutil.Process(pid)
                         if str(directory) in " ".join(process.cmdline()):  # else another's by now
@@ -86,18 +86,18 @@ def sweep() -> None:
             pass  # somebody else's, or just being made or removed
 
 
-class GuardPipe:
-    """Asks the guard process, one question at a time, from any thread."""
+class SupervisorPipe:
+    """Asks the supervisor process, one question at a time, from any thread."""
 
     def __init__(self) -> None:
         detached = (
             {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if guard.WINDOWS
+            if supervisor.WINDOWS
             else {"start_new_session": True}  # the Stop button interrupts the kernel's whole session
         )
         self._process = subprocess.Popen(
             # Isolated, and where it needs no package without `site`: half of its start.
-            [sys.executable, "-I", *([] if guard.WINDOWS else ["-S"]), guard.__file__],
+            [sys.executable, "-I", *([] if supervisor.WINDOWS else ["-S"]), supervisor.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -153,11 +153,11 @@ class Embedded(Cluster):
         self._sync = sync_interval
         self._server = find_server()
         self._environments: dict[str, dict[str, str]] = {}
-        self._guard = GuardPipe()
+        self._supervisor = SupervisorPipe()
 
     async def _ask(self, op: str, **arguments: object) -> dict:
         # Shielded: an interrupted cell must not lose a reply that the next question would get.
-        return await asyncio.shield(asyncio.to_thread(self._guard.ask, op, **arguments))
+        return await asyncio.shield(asyncio.to_thread(self._supervisor.ask, op, **arguments))
 
     async def start(self) -> "Embedded":
         await asyncio.to_thread(sweep)
@@ -250,7 +250,7 @@ class Embedded(Cluster):
             "MONITOR": f"127.0.0.1:{monitor}",
             # json quotes a Windows path's backslashes as the server's configuration does; of \uXXXX
             # its parser knows nothing.
-            "STORE": json.dumps(str(self._guard.directory / name), ensure_ascii=False),
+            "STORE": json.dumps(str(self._supervisor.directory / name), ensure_ascii=False),
             "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
         }
 
@@ -275,10 +275,10 @@ class Embedded(Cluster):
 
     def _ours(self, jsz: dict) -> bool:
         store = Path(jsz.get("config", {}).get("store_dir", ""))
-        return self._guard.directory.resolve() in store.resolve().parents
+        return self._supervisor.directory.resolve() in store.resolve().parents
 
     def _log_tail(self, lines: int = 3) -> str:
-        logs = sorted(self._guard.directory.glob("*.log"))
+        logs = sorted(self._supervisor.directory.glob("*.log"))
         return "\n".join(
             f"{log.stem}: {line}"
             for log in logs
@@ -303,7 +303,7 @@ class Embedded(Cluster):
         )
 
     async def _signal(self, node: Node, kind: str) -> None:
-        if kind == "lame_duck" and guard.WINDOWS:
+        if kind == "lame_duck" and supervisor.WINDOWS:
             raise FaultRefused(
                 "Windows has no signal for lame duck mode: use `stop`, or open the Compose cluster"
             )
@@ -311,4 +311,4 @@ class Embedded(Cluster):
 
     async def close(self) -> None:
         self.closed = True
-        await asyncio.to_thread(self._guard.close)
+        await asyncio.to_thread(self._supervisor.close)

@@ -437,7 +437,7 @@ class Cluster(ABC):
 
     # -- tidying up ---------------------------------------------------------------------------
 
-    async def clear(self, js: nats.js.JetStreamContext, *streams: str) -> None:
+    async def delete_streams(self, js: nats.js.JetStreamContext, *streams: str) -> None:
         """Deletes these streams where they exist, so that a notebook can run again.
 
         A stream without a leader, as after a cell that was stopped in an outage, is asked for again. On

@@ -15,9 +15,9 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig
 from nats.js.errors import APIError, NoStreamResponseError
 
+from .. import plots
 from ..cluster.interface import poll
 from ..groups import Pool
-from ..plots import consumer_groups as pictures
 
 STREAM, SUBJECT, DURABLE = "PANEL", "panel.orders", "panel"
 SERVICE = 0.02  # seconds a worker takes for an order
@@ -58,7 +58,7 @@ class WorkersPanel:
         bundle = box._repr_mimebundle_()  # its text/plain would be the code of the widgets
         bundle["text/plain"] = "Panel: sliders for workers, orders / s and failing; a Run button; live lag"
         display(bundle, raw=True)
-        self._handle = pictures.redraw(pictures.live_lag(self._frame()))
+        self._handle = plots.redraw(plots.live_lag(self._frame()))
 
     def _switch(self, change: dict) -> None:
         # A widget's callback cannot await: it leaves a task, one switch after the other.
@@ -193,7 +193,7 @@ class WorkersPanel:
                 f"published {self._published:,} · paid {self._paid:,} · given up {self._given_up:,}"
             )
             if self._handle:
-                pictures.redraw(pictures.live_lag(self._frame()), self._handle)
+                plots.redraw(plots.live_lag(self._frame()), self._handle)
             await asyncio.sleep(0.25)
 
     def _frame(self) -> pd.DataFrame:

@@ -39,3 +39,10 @@ def show(ax: Axes) -> None:
     figure = ax.figure
     display(figure, metadata={"image/png": {"alt": figure.alt}})
     plt.close(figure)
+
+
+from .clustering import catch_up, gaps, health, region_latency, rolling, sides, spread, topology, truth
+from .consumer_groups import attempts, consumer_outage, lag, live_lag, order, redraw, revenue, scaling, shares
+from .persistence import ladder, outage, retention
+from .replay import departments, heat_map, positions, rates, recovery, speeds, weekly
+from .request_reply import answered, endings, gathered, latency, waterfall

@@ -234,7 +234,7 @@ def catch_up(held: pd.DataFrame, asked: float) -> Axes:
     )
 
 
-def latency(answers: pd.DataFrame) -> Axes:
+def region_latency(answers: pd.DataFrame) -> Axes:
     """The time of each request in the order asked, by who answered: columns phase, ms, by; logarithmic."""
     ax = axes(9, 3.2)
     answers = answers.reset_index(drop=True)

@@ -198,7 +198,7 @@ def revenue(windows: pd.Series, expected: pd.Series, seen: int) -> Axes:
     )
 
 
-def outage(samples: pd.DataFrame, killed: float) -> Axes:
+def consumer_outage(samples: pd.DataFrame, killed: float) -> Axes:
     """Orders placed and paid (columns, cumulative, beside `seconds`) around a kill."""
     ax = axes()
     seconds, top, still = samples["seconds"], samples["placed"].max(), {}

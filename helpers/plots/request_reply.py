@@ -16,7 +16,7 @@ def _lanes(ax: Axes, names: list[str]) -> None:
     ax.grid(axis="x", color="0.9")
 
 
-def shares(answers: pd.DataFrame, marks: dict[str, float], bins: int = 24) -> Axes:
+def answered(answers: pd.DataFrame, marks: dict[str, float], bins: int = 24) -> Axes:
     """Each responder's share of the answers over time.
 
     `answers` has `second` and `responder`, a row an answer; `marks` gives labelled moments on the same clock.

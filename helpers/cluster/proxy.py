@@ -1,7 +1,7 @@
-"""Links that can be cut and delayed without root: TCP proxies that the guard runs beside the servers.
+"""Links that can be cut and delayed without root: TCP proxies that the supervisor runs beside the servers.
 
-They run in a thread and an event loop of the guard's, so that no busy cell of the kernel slows them.
-The guard loads this file only for a cluster with links; it needs nothing but the standard library.
+They run in a thread and an event loop of the supervisor's, so that no busy cell of the kernel slows them.
+The supervisor loads this file only for a cluster with links; it needs nothing but the standard library.
 """
 
 import asyncio
@@ -96,7 +96,7 @@ class Link:
 
 
 class Links:
-    """The links of one cluster, by name; its methods are called from the guard's thread."""
+    """The links of one cluster, by name; its methods are called from the supervisor's thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

@@ -1,7 +1,7 @@
 """The process that owns the servers of one kernel, and ends them when the kernel ends.
 
 It holds the read end of a pipe from the kernel. However the kernel goes (shutdown, restart, SIGKILL),
-the pipe closes, and the guard ends its servers and removes their directory. It runs in a session of
+the pipe closes, and the supervisor ends its servers and removes their directory. It runs in a session of
 its own, so the Stop button's interrupt reaches neither it nor the servers. `atexit` could not do
 this: a killed kernel runs no `atexit`. Killed itself, on Linux its servers die with it; what it leaves
 elsewhere, and its directory, the next start sweeps.
@@ -29,7 +29,7 @@ from collections.abc import Callable
 from typing import IO
 
 WINDOWS = os.name == "nt"
-PREFIX, LOCK = "nats-lessons-", "guard.lock"
+PREFIX, LOCK = "nats-lessons-", "supervisor.lock"
 
 
 def tied_to_this_process() -> Callable[[], None] | None:
@@ -49,7 +49,7 @@ def tied_to_this_process() -> Callable[[], None] | None:
 
 
 def lock(file: IO) -> bool:
-    """Takes the lock of a guard's directory: held until the process ends, however it ends."""
+    """Takes the lock of a supervisor's directory: held until the process ends, however it ends."""
     try:
         if WINDOWS:
             import msvcrt
@@ -75,7 +75,7 @@ def pids(directory: str) -> list[int]:
     return found
 
 
-class Guard:
+class Supervisor:
     def __init__(self) -> None:
         self.directory = tempfile.mkdtemp(prefix=PREFIX)
         self.mine = open(os.path.join(self.directory, LOCK), "w", encoding="ascii")
@@ -132,9 +132,9 @@ class Guard:
         return {"exited": {name: server.poll() for name, server in self.servers.items()}}
 
     def link(self, name: str, target: str, delay: float = 0, hesitation: float = 0) -> dict:
-        if self.links is None:  # asyncio would double the guard's start for a cluster without links
+        if self.links is None:  # asyncio would double the supervisor's start for a cluster without links
             sys.path.append(os.path.dirname(__file__))
-            from links import Links
+            from proxy import Links
 
             self.links = Links()
         return {"port": self.links.add(name, target, delay, hesitation)}
@@ -168,20 +168,20 @@ def main() -> None:
     if not WINDOWS:  # a terminal that is closed
         signal.signal(signal.SIGHUP, lambda *_: sys.exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    guard = Guard()
+    supervisor = Supervisor()
     try:
-        print(json.dumps({"directory": guard.directory}), flush=True)
+        print(json.dumps({"directory": supervisor.directory}), flush=True)
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                reply = getattr(guard, request.pop("op"))(**request)
+                reply = getattr(supervisor, request.pop("op"))(**request)
             except Exception as error:  # the kernel raises it again, with what to do
                 reply = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(reply), flush=True)
     except BrokenPipeError:
         pass  # the kernel went while a reply was on its way
     finally:
-        guard.end()
+        supervisor.end()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,162 @@
+"""After `known`, the first publish, fetch and consumer_info work through whichever node a client is on."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import nats
+import pytest
+from nats.js.api import ConsumerConfig, StreamSource
+
+from helpers.cluster import ClusterError, open_cluster
+from helpers.cluster import interface as stage
+
+SUBJECTS = [f"orders.{n % 4}" for n in range(20)]
+STREAMS = {
+    "R3": {"subjects": ["NAME.*"], "num_replicas": 3},
+    "R1": {"subjects": ["NAME.>"]},
+    "memory": {"subjects": ["NAME"], "storage": "memory"},
+    "work queue": {"subjects": ["NAME.*.x"], "retention": "workqueue", "num_replicas": 3},
+    "no ack": {"subjects": ["NAME.*"], "no_ack": True},
+    "mirror": {"mirror": StreamSource(name="SOURCE")},
+    "source": {"sources": [StreamSource(name="SOURCE")], "num_replicas": 3},
+}
+CONSUMERS = {
+    "plain": ({}, 20),
+    "a filter": ({"filter_subject": "orders.1"}, 5),
+    "several filters": ({"filter_subjects": ["orders.1", "orders.2"]}, 10),
+    "overlapping": ({"filter_subjects": ["orders.1", "orders.3"]}, 10),
+    "from a sequence": ({"deliver_policy": "by_start_sequence", "opt_start_seq": 16}, 5),
+    "last of each": ({"deliver_policy": "last_per_subject", "filter_subject": "orders.*"}, 4),
+    "last": ({"deliver_policy": "last"}, 1),
+    "new": ({"deliver_policy": "new"}, 0),
+    "in memory, one replica": ({"mem_storage": True, "num_replicas": 1}, 20),
+}
+
+
+@asynccontextmanager
+async def clients(cluster):
+    """A JetStream context on each node."""
+    found = [await nats.connect(**cluster.options | {"servers": [node.url]}) for node in cluster.nodes]
+    try:
+        yield [nc.jetstream(domain=cluster.domain, timeout=2) for nc in found]
+    finally:
+        await asyncio.gather(*(nc.close() for nc in found))
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    cluster = asyncio.run(open_cluster("embedded"))
+    yield cluster
+    asyncio.run(cluster.close())
+
+
+@pytest.fixture
+def run(cluster):
+    """Runs `scene(contexts)` with a source of 20 orders; its streams are deleted before and after."""
+
+    def running(scene):
+        async def with_clients():
+            async with clients(cluster) as contexts:
+                js = contexts[0]
+                await cluster.delete_streams(js, *(s.config.name for s in await js.streams_info()))
+                await js.add_stream(name="SOURCE", subjects=["orders.*"], num_replicas=3)
+                await cluster.known("SOURCE")
+                for subject in SUBJECTS:
+                    await js.publish(subject, b"")
+                return await scene(contexts)
+
+        return asyncio.run(with_clients())
+
+    return running
+
+
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_is_known_on_every_node_and_nothing_is_stored(kind, cluster, run):
+    config = STREAMS[kind]
+
+    async def scene(contexts):
+        for n in range(5):
+            subjects = [s.replace("NAME", f"n{n}") for s in config.get("subjects", [])] or None
+            await contexts[n % 4].add_stream(name=f"S{n}", **config | {"subjects": subjects})
+            await cluster.known(f"S{n}")
+            for js in contexts:
+                info = await js.stream_info(f"S{n}")
+                if subjects:
+                    assert info.state.last_seq == 0
+            if subjects and not config.get("no_ack"):
+                subject = subjects[0].replace("*", "one").replace(">", "one")
+                assert [(await js.publish(subject, b"")).seq for js in contexts] == [1, 2, 3, 4]
+
+    run(scene)
+
+
+@pytest.mark.parametrize("kind", CONSUMERS)
+def test_a_consumer_is_known_on_every_node_and_sees_all_that_it_selects(kind, cluster, run):
+    config, pending = CONSUMERS[kind]
+
+    async def scene(contexts):
+        for n in range(5):
+            name = f"c{n}"
+            await contexts[n % 4].add_consumer(
+                "SOURCE", ConsumerConfig(durable_name=name, ack_policy="explicit", **config)
+            )
+            await cluster.known("SOURCE", name)
+            infos = [await js.consumer_info("SOURCE", name) for js in contexts]
+            assert [info.num_pending for info in infos] == [pending] * 4
+            assert {info.delivered.consumer_seq for info in infos} == {0}, "the probe took a message"
+            if pending:
+                sub = await contexts[-1].pull_subscribe_bind(name, "SOURCE")
+                assert len(await sub.fetch(pending)) == pending
+
+    run(scene)
+
+
+def test_from_a_time_after_a_purge_and_push(cluster, run):
+    async def scene(contexts):
+        js = contexts[0]
+        since = (await js.get_msg("SOURCE", 11)).time
+        await js.purge_stream("SOURCE", keep=3)
+        await js.delete_msg("SOURCE", 19)
+        time = ConsumerConfig(durable_name="time", deliver_policy="by_start_time", opt_start_time=since)
+        await js.add_consumer("SOURCE", time)
+        await js.add_consumer("SOURCE", durable_name="purged", ack_policy="explicit")
+        push = ConsumerConfig(durable_name="push", deliver_subject="pushed", ack_policy="explicit")
+        await js.add_consumer("SOURCE", push)
+        for name in ("time", "purged", "push"):
+            await cluster.known("SOURCE", name)
+            assert {(await one.consumer_info("SOURCE", name)).num_pending for one in contexts} == {2}
+
+    run(scene)
+
+
+def test_a_node_that_is_down_is_not_waited_for(cluster, run):
+    async def scene(contexts):
+        await cluster.kill("nats-server-4")
+        try:
+            await cluster.known("SOURCE")
+        finally:
+            await cluster.restore_all()
+
+    run(scene)
+
+
+def test_what_is_never_known_is_said(cluster, run):
+    async def scene(contexts):
+        with pytest.raises(ClusterError, match="NOWHERE is not known on every node"):
+            await cluster.known("NOWHERE", timeout=0.5)
+        with pytest.raises(ClusterError, match="nobody of SOURCE is not known"):
+            await cluster.known("SOURCE", "nobody", timeout=0.5)
+
+    run(scene)
+
+
+def test_the_count_is_waited_for(cluster, run, monkeypatch):
+    """A consumer's count is waited for: with a stream that seems to hold more, it never comes."""
+
+    async def scene(contexts):
+        await contexts[0].add_consumer("SOURCE", durable_name="c", ack_policy="explicit")
+        monkeypatch.setattr(stage, "_pending", lambda info: info.num_pending - 1)
+        with pytest.raises(ClusterError, match="c of SOURCE"):
+            await cluster.known("SOURCE", "c", timeout=0.5)
+
+    run(scene)
