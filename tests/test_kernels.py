@@ -72,6 +72,13 @@ class Kernel:
         self.manager.shutdown_kernel(now=True)
 
 
+def alive(process):
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:  # it ended between the two questions
+        return False
+
+
 class Owned:
     """The processes, the ports and the directory that must go with their kernel."""
 
@@ -83,7 +90,7 @@ class Owned:
         assert len(self.processes) == 5 and self.alive() == 5
 
     def alive(self):
-        return sum(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in self.processes)
+        return sum(map(alive, self.processes))
 
     def open_ports(self):
         found = []

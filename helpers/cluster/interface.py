@@ -1,6 +1,7 @@
 """What every backend of the cluster offers: nodes, readiness, faults, and errors that say what to do."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import urllib.request
@@ -316,6 +317,63 @@ class Cluster(ABC):
             )
         finally:
             await asyncio.gather(*(nc.close() for nc in clients))
+
+    async def leader_of(self, stream: str) -> str:
+        """The name of the node that leads `stream`; waits for one to be elected, up to 30 s."""
+
+        async def leader(js: nats.js.JetStreamContext) -> str | None:
+            try:
+                info = await js.stream_info(stream)
+            except NotFoundError:
+                raise ClusterError(f"no stream {stream}") from None
+            except nats.errors.Error:
+                return None
+            return info.cluster.leader if info.cluster else self.nodes[0].name
+
+        nc = await nats.connect(**self.options)
+        try:
+            js = nc.jetstream(domain=self.domain, timeout=1)
+            return await poll(lambda: leader(js), 30, f"{stream} has no leader")
+        finally:
+            await nc.close()
+
+    async def step_down(self, group: str, to: str | None = None) -> str:
+        """Moves the leadership of a stream, or of the "meta" group, to the node `to` or any other.
+
+        Returns the new leader's name. The meta group's needs the system account.
+        """
+        if to is not None:
+            self.node(to)
+        meta = group == "meta"
+        subject = "$JS.API.META.LEADER.STEPDOWN" if meta else f"$JS.API.STREAM.LEADER.STEPDOWN.{group}"
+        wish = json.dumps({"placement": {"preferred": to}} if to else {}).encode()
+        old = await (self._meta_leader() if meta else self.leader_of(group))
+        if to == old:
+            return old
+        nc = await nats.connect(**(self.operator_options if meta else self.options))
+
+        async def moved() -> str | None:
+            now = await (self._meta_leader() if meta else self.leader_of(group))
+            if now and now != old and to in (None, now):
+                return now
+            with contextlib.suppress(nats.errors.Error, TimeoutError):  # in mid-election: ask again
+                reply = json.loads(
+                    (await nc.request(subject if meta else self._api(subject), wish, timeout=2)).data
+                )
+                if "error" in reply and reply["error"]["code"] not in (500, 503):
+                    raise ClusterError(f"{group} stays with {old}: {reply['error']['description']}")
+            return None
+
+        try:
+            return await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
+        finally:
+            await nc.close()
+
+    async def _meta_leader(self) -> str | None:
+        """Whom all nodes take for the leader of the meta group; None while they do not agree."""
+        groups = [(page or {}).get("meta_cluster") or {} for page in (await self.pages("/jsz")).values()]
+        leaders = {group.get("leader") for group in groups if group}
+        return leaders.pop() if len(leaders) == 1 else None
 
     async def _running(self) -> list[Node]:
         states = await self.states()
