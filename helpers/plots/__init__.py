@@ -41,7 +41,18 @@ def show(ax: Axes) -> None:
     plt.close(figure)
 
 
-from .clustering import catch_up, gaps, health, region_latency, rolling, sides, spread, topology, truth, widest
+from .clustering import (
+    catch_up,
+    gaps,
+    health,
+    region_latency,
+    rolling,
+    sides,
+    spread,
+    topology,
+    truth,
+    widest,
+)
 from .consumer_groups import attempts, consumer_outage, lag, live_lag, order, redraw, revenue, scaling, shares
 from .persistence import ladder, outage, retention
 from .replay import departments, heat_map, positions, rates, recovery, speeds, weekly
