@@ -6,7 +6,7 @@ import http.client
 import json
 import urllib.request
 from abc import ABC, abstractmethod
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,10 @@ _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 ONE_TRY = {"allow_reconnect": False, "max_reconnect_attempts": 1}
 ROUTES = 4  # between two nodes: a pool of three, the server's default, and one for the system account
 ASSETS = "/jsz?accounts=true&streams=true&consumers=true"
+
+
+# What clients with `options` told their `error_cb`: lost sockets, and what a learner's callbacks raised.
+callback_errors: deque[Exception] = deque(maxlen=20)
 
 
 class ClusterError(RuntimeError):
@@ -144,6 +148,7 @@ class Cluster(ABC):
 
         async def no_traceback(error: Exception) -> None:
             """Callbacks must not print: nats-py's default would print a traceback a lost socket."""
+            callback_errors.append(error)
 
         return {
             "servers": self.urls,
