@@ -4,6 +4,7 @@ import asyncio
 import os
 from weakref import WeakKeyDictionary
 
+from ..classroom import report
 from . import compose
 from .embedded import Embedded
 from .external import External
@@ -53,4 +54,6 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
     else:
         raise ClusterError(f"no backend {backend!r}: embedded, compose or external")
     _open[key] = cluster
+    if report.student():
+        print(report.STATEMENT)
     return cluster

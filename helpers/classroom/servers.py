@@ -1,0 +1,154 @@
+"""The class's four servers: they outlive the command that starts them, and end by the other."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nats
+import psutil
+from nats.js.errors import APIError, NoStreamResponseError
+
+from ..cluster.embedded import all_free, find_server
+from ..cluster.interface import ClusterError, get_json, poll
+from .folder import NODES, Class, Member
+
+MONITOR, ROUTE = 4000, 2000  # above the clients' ports
+
+
+def monitors(class_: Class) -> list[int]:
+    """The ports of the monitoring pages, on 127.0.0.1 of this machine only."""
+    return [class_.port + MONITOR + n for n in range(NODES)]
+
+
+def running(folder: Path) -> list[psutil.Process]:
+    """The servers of this folder that run: by the files they wrote, and only if it is really them."""
+    found = []
+    for file in folder.glob("*.pid"):
+        try:
+            process = psutil.Process(int(file.read_text(encoding="ascii")))
+            if str(file) in process.cmdline():
+                found.append(process)
+        except (psutil.Error, ValueError):
+            continue  # gone, or another program by now
+    return found
+
+
+async def start(class_: Class) -> None:
+    """Starts the four nodes, or tells those that run of new accounts; returns when a student can publish."""
+    folder = class_.folder.resolve()
+    if running(folder):
+        for process in running(folder):
+            await asyncio.to_thread(_reload, process)
+    else:
+        first = [class_.port, class_.port + MONITOR, class_.port + ROUTE]
+        if not all_free([port + n for port in first for n in range(NODES)]):
+            raise ClusterError(
+                f"a port of {', '.join(f'{port}-{port + NODES - 1}' for port in first)} is taken: end the "
+                "cluster that has it (`make cluster-down`, or a notebook's kernel), or choose with --port"
+            )
+        for n in range(NODES):
+            _spawn(class_, folder, n)
+
+    async def healthy() -> bool:
+        pages = [
+            await get_json(f"http://127.0.0.1:{class_.port + MONITOR + n}/healthz") for n in range(NODES)
+        ]
+        return all(page and page.get("status") == "ok" for page in pages)
+
+    try:
+        await poll(healthy, 40, "not every node is healthy")
+        await poll(lambda: accepts(class_, class_.members[-1]), 40, "no student can publish")
+    except ClusterError as error:
+        logs = [line for log in sorted(folder.glob("*.log")) for line in _tail(log)]
+        raise ClusterError(f"{error}:\n" + "\n".join(logs)) from None
+
+
+def _reload(process: psutil.Process) -> None:
+    server = find_server()
+    subprocess.run([server, "--signal", f"reload={process.pid}"], check=True, capture_output=True)
+
+
+def _tail(log: Path) -> list[str]:
+    return [
+        f"{log.stem}: {line}" for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+    ]
+
+
+def _spawn(class_: Class, folder: Path, n: int) -> None:
+    name = f"nats-server-{n + 1}"
+    routes = [f"nats://127.0.0.1:{class_.port + ROUTE + m}" for m in range(NODES) if m != n]
+    environment = {
+        "NODE": name,
+        "ZONE": f"zone:{'ab'[n % 2]}",
+        "CLIENT": f"{class_.listen}:{class_.port + n}",
+        "ADVERTISE": f"{class_.host}:{class_.port + n}",
+        "MONITOR": f"127.0.0.1:{class_.port + MONITOR + n}",
+        "ROUTE": f"127.0.0.1:{class_.port + ROUTE + n}",
+        "ROUTES": f"[{', '.join(routes)}]",
+        "STORE": json.dumps(str(folder / name), ensure_ascii=False),
+    }
+    detached = (
+        {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS}
+        if os.name == "nt"
+        else {"start_new_session": True}
+    )
+    with open(folder / f"{name}.log", "ab") as log:
+        subprocess.Popen(
+            [find_server(), "-c", str(folder / "class.conf"), "--pid", str(folder / f"{name}.pid")],
+            env=os.environ | environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            **detached,
+        )
+
+
+def options(class_: Class, user: str, password: str) -> dict:
+    """Keyword arguments of `nats.connect` for one of the class, or for the instructor."""
+
+    async def silent(error: Exception) -> None:
+        pass
+
+    more = {}
+    if class_.tls:
+        import ssl
+
+        more["tls"] = ssl.create_default_context(cafile=class_.folder / "ca.pem")
+    return {"servers": class_.clients, "user": user, "password": password, "error_cb": silent,
+            "connect_timeout": 2, "max_reconnect_attempts": 3} | more  # fmt: skip
+
+
+async def accepts(class_: Class, member: Member) -> bool:
+    """Whether a stream of three replicas of this student's takes a message now."""
+    try:
+        nc = await nats.connect(**options(class_, member.name, member.password))
+    except (OSError, nats.errors.Error):
+        return False
+    try:
+        js = nc.jetstream(domain="enterprise", timeout=1)
+        await js.add_stream(name="CLASS_PROBE", subjects=["class.probe"], num_replicas=3)
+        await js.publish("class.probe", b"")
+        return await js.delete_stream("CLASS_PROBE")
+    except (TimeoutError, NoStreamResponseError, APIError):
+        return False
+    finally:
+        await nc.close()
+
+
+def end(folder: Path) -> int:
+    """Ends the servers of this folder and returns how many there were; accounts and data stay."""
+    processes = running(folder.resolve())
+    for process in processes:
+        process.terminate()
+    for process in psutil.wait_procs(processes, timeout=20)[1]:
+        process.kill()
+    for file in folder.glob("*.pid"):
+        file.unlink()
+    return len(processes)
+
+
+if __name__ == "__main__":
+    sys.exit("this is a part of `python -m helpers.classroom`")
