@@ -11,9 +11,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
+import nbformat
 import pytest
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NotFoundError
+from nbclient import NotebookClient
 
 from helpers import check
 from helpers.classroom import folder, report, room, servers
@@ -125,6 +127,16 @@ def test_the_room_sees_who_is_where_and_resets_one(class_, monkeypatch):
             assert (await two.stream_info("MINE")).state.messages == 0
 
     asyncio.run(run())
+
+
+def test_the_instructors_notebook_runs(class_, monkeypatch):
+    monkeypatch.setenv("CLASS_FOLDER", str(class_.folder))
+    notebook = nbformat.read(ROOT / "notebooks" / "instructor.ipynb", as_version=4)
+    stored = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in stored] == list(range(1, len(stored) + 1))
+    ran = NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    (table,) = (cell for cell in ran.cells if cell.source == "await room.table()")
+    assert "student02" in table.outputs[0]["data"]["text/plain"]
 
 
 def test_the_loss_of_the_class_stops_no_check(monkeypatch):

@@ -1,5 +1,6 @@
 """The instructor's view: a row a student, what each has done, who asks for help; and a student's reset."""
 
+import asyncio
 import json
 import os
 from datetime import UTC
@@ -22,6 +23,9 @@ class Room:
     def __init__(self, path: Path) -> None:
         self.class_ = folder.load(path)
         self._nc: nats.NATS | None = None
+
+    def __repr__(self) -> str:
+        return f"a class of {len(self.class_.members) - 1} students"
 
     async def open(self) -> "Room":
         boss = self.class_.members[0]
@@ -53,7 +57,8 @@ class Room:
         names = [member.name for member in self.class_.members[1:]]
         done = reports[reports["lesson"] != "help"]
         signs = done.assign(
-            sign=done["outcome"].map(SIGNS).fillna("?"), column=done["lesson"] + " " + done["exercise"]
+            sign=done["outcome"].map(SIGNS).fillna("?"),
+            column=done["lesson"] + " " + done["exercise"].str.replace("_", " "),
         )
         table = signs.pivot_table("sign", "student", "column", aggfunc="last").reindex(names).fillna("")
         last = reports.groupby("student")["time"].max().reindex(names)
@@ -61,6 +66,15 @@ class Room:
         helps = reports[reports["lesson"] == "help"].set_index("student")["outcome"]
         table["help"] = helps.reindex(names).fillna("")
         return table.join(load)
+
+    async def watch(self, seconds: float, every: float = 2) -> None:
+        """Shows the table, and renews it in place for so many seconds; Stop ends it earlier."""
+        from IPython.display import display
+
+        handle = display(await self.table(), display_id=True)
+        for _ in range(round(seconds / every)):
+            await asyncio.sleep(every)  # the pace of the picture
+            handle.update(await self.table())
 
     async def load(self) -> pd.DataFrame:
         """A row a student: connections, messages (sent by its clients), MB (stored), over all nodes."""
