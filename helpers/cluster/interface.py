@@ -34,6 +34,13 @@ class FaultRefused(ClusterError):
     """This fault is not injected here: the servers are not the project's, or the system cannot."""
 
 
+class Secret(str):
+    """A password for nats-py, that no output shows: a frame, a repr and an error say `'...'`."""
+
+    def __repr__(self) -> str:
+        return "'...'"
+
+
 @dataclass(frozen=True)
 class Node:
     """One server: its name, client URL, and monitoring URL (None where nobody published one)."""
@@ -504,24 +511,12 @@ class Cluster(ABC):
         """Deletes these streams where they exist, so that a notebook can run again.
 
         A stream without a leader, as after a cell that was stopped in an outage, is asked for again. On
-        somebody else's cluster a stream that was there before this kernel is left alone: ClusterError
+        somebody else's cluster a stream that this learner's kernels did not make is left alone: ClusterError
         names it.
         """
         for name in streams:
-            if not self.owned and name not in self._claimed and await self._there(js, name):
-                raise ClusterError(
-                    f"the stream {name} was here before this notebook, so it stays: use another "
-                    f"account, unset NATS_URL, or delete it yourself with `nats stream rm {name}`"
-                )
             await poll(lambda name=name: self._gone(js, name), 30, f"the stream {name} cannot be deleted")
             self._claimed.add(name)
-
-    async def _there(self, js: nats.js.JetStreamContext, stream: str) -> bool:
-        try:
-            await js.stream_info(stream)
-        except NotFoundError:
-            return False
-        return True
 
     async def close(self) -> None:
         """Ends what this backend started. The end of the kernel does the same."""
