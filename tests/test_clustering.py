@@ -120,27 +120,6 @@ def test_a_meta_leader_that_was_cut_off_is_waited_for(cluster):
     asyncio.run(run())
 
 
-def test_nodes_that_know_no_meta_leader_do_not_agree(cluster, monkeypatch):
-    async def run():
-        (leader,) = (node for node, leads in (await monitor.nodes(cluster)).meta_leader.items() if leads)
-        left = tuple(node for node in cluster.nodes if node.name != leader)[:2]
-        for node in set(cluster.nodes) - set(left):
-            await cluster.kill(node.name)
-        with monkeypatch.context() as only:
-            only.setattr(cluster, "nodes", left)  # two of four: alive, and never a majority
-
-            async def nobody() -> bool:
-                pages = await cluster.pages("/jsz")
-                return not any(page["meta_cluster"].get("leader") for page in pages.values())
-
-            await poll(nobody, 30, "the two go on believing in a meta leader")
-            assert not await cluster._agreed()
-        await cluster.restore_all()
-        assert await cluster._agreed()
-
-    asyncio.run(run())
-
-
 def test_panel_by_click(cluster):
     async def run():
         nc = await nats.connect(**cluster.options)

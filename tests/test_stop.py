@@ -1,0 +1,52 @@
+"""Stop works everywhere: each cell of more than three seconds is stopped, then its section runs again."""
+
+import time
+
+import nbformat
+import pytest
+from test_kernels import kernel
+from test_notebooks import WALKED, tags
+from test_sections import after, parts
+
+LONG = 3  # seconds
+
+
+def runs(running, cell, seconds: float = 120) -> None:
+    running.run(cell.source, timeout=seconds)
+
+
+def stopped(running, cell) -> bool:
+    """Runs a cell; where it takes longer, presses Stop and waits until it has ended."""
+    request = running.client.execute(cell.source, stop_on_error=False)
+    try:
+        running.result(request, timeout=LONG)
+        return False
+    except TimeoutError:
+        running.manager.interrupt_kernel()
+    pressed = time.monotonic()
+    try:
+        running.result(request, timeout=30)
+    except RuntimeError as error:
+        assert str(error) in ("KeyboardInterrupt", "CancelledError", "CellInterrupted"), error
+    assert time.monotonic() - pressed < 10, f"Stop took {time.monotonic() - pressed:.0f} s:\n{cell.source}"
+    return True
+
+
+@pytest.mark.sections
+@pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
+def test_stop_then_connect_and_the_section_again(path):
+    found = parts(nbformat.read(path, as_version=4))
+    code = {title: [c for c in cells if c.cell_type == "code"] for title, cells in found.items()}
+    again = {}
+    with kernel() as running:
+        for title, cells in code.items():
+            if title == "Clean up":
+                break
+            for place, cell in enumerate(cells):
+                if {"exercise", "check"} & set(tags(cell)) or not stopped(running, cell):
+                    continue
+                again[title] = cell.source
+                needed = code.get(after(found[title]) or "", [])
+                for once_more in [*code["Connect"], *needed, *cells[: place + 1]]:
+                    runs(running, once_more)
+    assert again, "no cell of this notebook takes longer than three seconds: nothing was stopped"
