@@ -55,3 +55,18 @@ async def retry(action: Callable[[], Awaitable[Answer]], seconds: float = 20) ->
             if time.monotonic() > deadline:
                 raise
         await asyncio.sleep(0.05)  # the pause between two tries
+
+
+async def end(*tasks: asyncio.Task) -> None:
+    """Cancels tasks, waits until they have ended, and raises what one of them raised.
+
+    More than once where needed: before Python 3.12 `asyncio.wait_for`, and with it a fetch or a request of
+    nats-py, may swallow a cancellation.
+    """
+    for task in tasks:
+        while not task.done():
+            task.cancel()
+            await asyncio.wait([task], timeout=0.1)
+    for task in tasks:
+        if not task.cancelled():
+            task.result()

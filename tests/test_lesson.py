@@ -6,7 +6,7 @@ import nats.errors
 import pytest
 from nats.js.errors import BadRequestError, NoStreamResponseError, NotFoundError, ServiceUnavailableError
 
-from helpers.lesson import refused, retry
+from helpers.lesson import end, refused, retry
 
 FULL = BadRequestError(code=400, err_code=10077, description="maximum messages exceeded")
 
@@ -80,3 +80,25 @@ def test_a_retry_waits_for_an_answer_and_passes_a_refusal_on():
 
     with pytest.raises(TimeoutError):
         asyncio.run(retry(never, seconds=0.2))
+
+
+def test_the_end_of_a_task_is_seen_and_a_swallowed_cancellation_is_repeated():
+    async def stubborn():
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            await asyncio.sleep(60)
+
+    async def broken():
+        raise ValueError("what a worker raises")
+
+    async def run():
+        task = asyncio.create_task(stubborn())
+        await asyncio.sleep(0)
+        await end(task)
+        failed = asyncio.create_task(broken())
+        await asyncio.wait([failed])
+        with pytest.raises(ValueError, match="what a worker raises"):
+            await end(task, failed)
+
+    asyncio.run(run())

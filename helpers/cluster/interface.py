@@ -171,7 +171,7 @@ class Cluster(ABC):
     @property
     def operator_options(self) -> dict[str, Any]:
         """The same for the system account, which alone may ask `$SYS` and move the meta leader."""
-        return self.options | {"user": "operator", "password": "operator"}
+        return self.options | {"user": "operator"}
 
     def node(self, name: str) -> Node:
         for node in self.nodes:
@@ -329,6 +329,29 @@ class Cluster(ABC):
             )
         finally:
             await asyncio.gather(*(nc.close() for nc in clients))
+
+    async def settled(self, stream: str, consumer: str, timeout: float = 40) -> None:
+        """Returns when `consumer` has delivered all of `stream`, and all was acknowledged or given up.
+
+        Through an outage too: while nobody answers it asks again. ClusterError after `timeout` seconds.
+        """
+
+        async def nothing_left(js: nats.js.JetStreamContext) -> bool:
+            try:
+                info = await js.consumer_info(stream, consumer)
+            except NotFoundError:
+                raise ClusterError(f"no consumer {consumer} on a stream {stream}") from None
+            except (nats.errors.Error, TimeoutError):
+                return False
+            return not info.num_pending and not info.num_ack_pending
+
+        nc = await nats.connect(**self.options)
+        try:
+            js = nc.jetstream(domain=self.domain, timeout=2)
+            left = f"not everything in {stream} was delivered to {consumer} and settled"
+            await poll(lambda: nothing_left(js), timeout, left)
+        finally:
+            await nc.close()
 
     async def leader_of(self, stream: str) -> str:
         """The name of the node that leads `stream`; waits for one to be elected, up to 30 s."""
