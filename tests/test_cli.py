@@ -83,8 +83,9 @@ async def lesson():
 
 
 def here(command: str, cluster) -> list[str]:
-    """The command's words, its server being this cluster's where the usual port was taken."""
-    words = shlex.split(command.replace("localhost:4222", cluster.urls[0]))
+    """The command's words, as the learner types them where this cluster has the usual ports."""
+    words = shlex.split(command.replace("--context lessons", f"--context {cluster.context}"))
+    words = [cluster.urls[0] if word == "localhost:4222" else word for word in words]
     return [tool("nats"), *words[1:]]
 
 
@@ -152,7 +153,7 @@ def test_every_line_runs(name):
     async def each():
         async with lesson() as (cluster, _, _):
             for command in DOCUMENTS[name]:
-                assert "--server localhost:4222" in command, f"not the notebook's cluster: {command}"
+                assert "--context lessons" in command, f"not the notebook's cluster: {command}"
                 endless = [text for verb, text in ENDLESS.items() if command.startswith(f"nats {verb} ")]
                 if endless:
                     async with running(command, cluster) as printed:
@@ -173,7 +174,7 @@ def test_mission_1_publish_and_list():
     async def check():
         async with lesson() as (cluster, _, js):
             before = (await js.stream_info("ORDERS")).state.messages
-            pub = """nats pub orders.new '{"id": "12345", "amount": 150.00}' --server localhost:4222"""
+            pub = """nats pub orders.new '{"id": "12345", "amount": 150.00}' --context lessons"""
             code, out = await run(pub, cluster)
             assert code == 0 and "Published" in out
 
@@ -181,12 +182,12 @@ def test_mission_1_publish_and_list():
                 return (await js.stream_info("ORDERS")).state.messages == before + 1
 
             await poll(stored, 10, "ORDERS did not store what `nats pub` published")
-            code, out = await run("nats stream list --server localhost:4222", cluster)
+            code, out = await run("nats stream list --context lessons", cluster)
             assert code == 0 and "ORDERS" in out
             # It says "Published" just as well where nothing listens and nothing stores.
-            code, out = await run("nats pub nobody.there x --server localhost:4222", cluster)
+            code, out = await run("nats pub nobody.there x --context lessons", cluster)
             assert code == 0 and "Published" in out
-            code, out = await run("nats pub nobody.there x --jetstream --server localhost:4222", cluster)
+            code, out = await run("nats pub nobody.there x --jetstream --context lessons", cluster)
             assert code != 0, "with --jetstream it waits for the acknowledgement that nobody sends"
 
     asyncio.run(check())
@@ -195,7 +196,7 @@ def test_mission_1_publish_and_list():
 def test_mission_2_a_queue_subscription_is_not_the_durable_consumer():
     async def check():
         async with lesson() as (cluster, _, js):
-            sub = "nats sub orders.payment --queue payment-group --server localhost:4222"
+            sub = "nats sub orders.payment --queue payment-group --context lessons"
             async with running(sub, cluster) as printed:
                 await printed("Subscribing on orders.payment")
                 while True:  # the interest takes a moment to travel from node to node
@@ -208,10 +209,10 @@ def test_mission_2_a_queue_subscription_is_not_the_durable_consumer():
             info = await js.consumer_info("ORDERS", "payment-processor")
             # The subscriber saw the order; to the durable consumer it is as undelivered as before.
             assert info.num_pending >= 1 and info.delivered.consumer_seq == 0
-            command = "nats consumer info ORDERS payment-processor --server localhost:4222"
+            command = "nats consumer info ORDERS payment-processor --context lessons"
             code, out = await run(command, cluster)
             assert code == 0 and re.search(r"Unprocessed Messages: [1-9]", out), out
-            code, out = await run(command.replace(" --server", " --json --server"), cluster)
+            code, out = await run(command.replace(" --context", " --json --context"), cluster)
             assert json.loads(out)["num_pending"] == info.num_pending
 
     asyncio.run(check())
@@ -222,14 +223,13 @@ def test_mission_3_request_and_report():
 
     async def check():
         async with lesson() as (cluster, _, _):
-            req = """nats req inventory.check '{"productId": "ABC123"}' --server localhost:4222"""
+            req = """nats req inventory.check '{"productId": "ABC123"}' --context lessons"""
             code, out = await run(req, cluster)
             assert code == 0 and '"stock": 15' in out
-            code, out = await run("nats server report --server localhost:4222", cluster)
+            code, out = await run("nats server report --context lessons", cluster)
             assert code != 0 and "a subcommand from the list below is required" in out, out
-            operator = " --user operator --password operator"
-            report = "nats server report jetstream --server localhost:4222"
-            code, out = await run(report + operator, cluster)
+            report = "nats server report jetstream --context lessons"
+            code, out = await run(f"{report}-system", cluster)
             assert code == 0 and all(f"nats-server-{i}" in out for i in range(1, 5)), out
             code, out = await run(report, cluster)
             assert code != 0, "an ordinary client got the system account's report"

@@ -5,9 +5,9 @@ import os
 import select
 import shutil
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .interface import Cluster, ClusterError, Node
+from .interface import Cluster, ClusterError, Node, Secret
 
 if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cluster should not pay
     from docker import DockerClient
@@ -118,6 +118,18 @@ class Compose(Cluster):
             self._engine.close()
             raise ClusterError(f"the compose cluster {what}: run `make cluster`, {WITHOUT_DOCKER}")
         self.nodes = tuple(self._node(name) for name in SERVICES)
+        environment = self._container(self.nodes[0].name).attrs["Config"]["Env"]
+        password = next((entry for entry in environment if entry.startswith("PASSWORD=")), None)
+        if password is None:
+            self._engine.close()
+            raise ClusterError(
+                f"the containers are of an older docker-compose.yaml: run `make cluster`, {WITHOUT_DOCKER}"
+            )
+        self._password = Secret(password.partition("=")[2].strip('"'))
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return super().options | {"user": "learner", "password": self._password}
 
     def _container(self, name: str) -> "Container":
         # Looked up each time: `docker compose up` may have made another one since.

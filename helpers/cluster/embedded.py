@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -12,11 +13,12 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from . import supervisor
-from .interface import Cluster, ClusterError, FaultRefused, Node, get_json
+from . import context, supervisor
+from .interface import Cluster, ClusterError, FaultRefused, Node, Secret, get_json
 
 CONFIG = Path(__file__).parents[2] / "config" / "nats.conf"
 # A first election that fails costs 4-9 s of Raft timer, and no option shortens it; the one that
@@ -81,6 +83,7 @@ def sweep() -> None:
                         if str(directory) in " ".join(process.cmdline()):  # else another's by now
                             process.kill()
                             process.wait(5)
+            supervisor.forget(str(directory))
             shutil.rmtree(directory, ignore_errors=True)
         except OSError:
             pass  # somebody else's, or just being made or removed
@@ -142,6 +145,8 @@ class Embedded(Cluster):
     domain = "enterprise"
 
     config = CONFIG
+    base = "lessons"  # of the names of its contexts
+    context: str | None = None
     first_election = FIRST_ELECTION
     settled = SETTLED
 
@@ -152,8 +157,13 @@ class Embedded(Cluster):
         self._links: dict[str, tuple[str, str]] | None = {} if links else None  # name: its two ends
         self._sync = sync_interval
         self._server = find_server()
+        self._password = Secret(secrets.token_hex(16))  # hexadecimal: it stands in URLs, too
         self._environments: dict[str, dict[str, str]] = {}
         self._supervisor = SupervisorPipe()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return super().options | {"user": "learner", "password": self._password}
 
     async def _ask(self, op: str, **arguments: object) -> dict:
         # Shielded: an interrupted cell must not lose a reply that the next question would get.
@@ -170,6 +180,7 @@ class Embedded(Cluster):
                 if await self._elected(self._longer(self.first_election, attempt)):
                     try:
                         await self.wait_ready(self._longer(self.settled, attempt))
+                        await self._write_contexts()
                         return self
                     except ClusterError as late:
                         missing = late
@@ -178,6 +189,16 @@ class Embedded(Cluster):
         except BaseException:
             await self.close()
             raise
+
+    async def _write_contexts(self) -> None:
+        """For the `nats` command line; where the home is no place for them, only that goes without."""
+        self.context = context.name(self.urls[0], self.base)
+        try:
+            written = await asyncio.to_thread(context.write, self.context, self.urls, self._password)
+            await self._ask("own", paths=written)
+        except (OSError, RuntimeError) as error:  # the second where there is no home at all
+            self.context = None
+            print(f"`nats --context` will not find this cluster: {error}")
 
     @staticmethod
     def _longer(seconds: float, attempt: int) -> float:
@@ -236,7 +257,7 @@ class Embedded(Cluster):
                 # Behind links a node gives away a dead address, or gossip would lead around them.
                 "ROUTE_ADVERTISE": routes[i] if self._links is None else f"127.0.0.1:{i + 1}",
                 # Every node is told of every other: routes from a seed alone often miss the election.
-                "ROUTES": self._list(dialled[i]),
+                "ROUTES": self._list(dialled[i], "route"),
             }
             for i, node in enumerate(self.nodes)
         }
@@ -251,13 +272,13 @@ class Embedded(Cluster):
             # json quotes a Windows path's backslashes as the server's configuration does; of \uXXXX
             # its parser knows nothing.
             "STORE": json.dumps(str(self._supervisor.directory / name), ensure_ascii=False),
+            "PASSWORD": f'"{self._password}"',
             "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
         }
 
-    @staticmethod
-    def _list(addresses: Iterable[str]) -> str:
-        """As the server's configuration writes a list of addresses."""
-        return f"[{', '.join('nats://' + address for address in addresses)}]"
+    def _list(self, addresses: Iterable[str], user: str) -> str:
+        """As the server's configuration writes a list of addresses, and who dials them."""
+        return f"[{', '.join(f'nats://{user}:{self._password}@{address}' for address in addresses)}]"
 
     async def _elected(self, seconds: float) -> bool:
         """Whether a meta leader stands before the first election must have failed, on our own ports."""

@@ -19,6 +19,7 @@ class Supercluster(Embedded):
 
     backend = "embedded supercluster"
     config = CONFIG.with_name("hub.conf")
+    base = "lessons-regions"
     first_election = settled = START
 
     def __init__(
@@ -77,9 +78,12 @@ class Supercluster(Embedded):
                 "ROUTE_ADVERTISE": routes[i],
                 # A site of one node lists itself: JetStream in a cluster demands a route.
                 "ROUTES": self._list(
-                    routes[j]
-                    for j, (other, _) in enumerate(self._homes)
-                    if other == region and (j != i or region == TIEBREAKER)
+                    (
+                        routes[j]
+                        for j, (other, _) in enumerate(self._homes)
+                        if other == region and (j != i or region == TIEBREAKER)
+                    ),
+                    "route",
                 ),
                 "LEAF": f"127.0.0.1:{self._leaf_ports[name]}",
                 "GATEWAY": gateways[i],
@@ -99,7 +103,7 @@ class Supercluster(Embedded):
                     link = await self._link(region, name, address, delay=self._delay)
                     behind.setdefault(self._region[name], []).append(link)
             entries[region] = [
-                f"{{ name: {other}, urls: {self._list(urls)} }}" for other, urls in behind.items()
+                f"{{ name: {other}, urls: {self._list(urls, 'gateway')} }}" for other, urls in behind.items()
             ]
         return entries
 
@@ -121,12 +125,12 @@ class Supercluster(Embedded):
         exited = (await self._ask("status"))["exited"]
         if name in self._leaves and exited.get(name, 0) is None:
             return self._leaves[name]
-        hubs = [f"learner:learner@127.0.0.1:{self._leaf_ports[n.name]}" for n in self.regions[region]]
+        hubs = [f"127.0.0.1:{self._leaf_ports[n.name]}" for n in self.regions[region]]
         client, monitor = free_ports(2)
         node = Node(name, f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
         environment = self._environment(name, "", client, monitor) | {
             "DOMAIN": domain,
-            "HUB": self._list(hubs).replace("nats:", "nats-leaf:"),
+            "HUB": self._list(hubs, "learner").replace("nats:", "nats-leaf:"),
         }
         config = str(self.config.with_name("leaf.conf"))
         await self._ask("spawn", name=name, argv=[self._server, "-c", config], env=environment)

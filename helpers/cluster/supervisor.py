@@ -15,6 +15,7 @@ Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line 
     {"op": "link", "name": str, "target": "host:port", "delay": seconds, "hesitation": seconds}
                                      -> {"port": int}
     {"op": "tune", "names": [str], "cut": bool or null, "delay": seconds or null}
+    {"op": "own", "paths": [str]}    remove these files at the end, too
     {"op": "wipe"}                   kill every server, close the links, empty the directory
 """
 
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from typing import IO
 
 WINDOWS = os.name == "nt"
-PREFIX, LOCK = "nats-lessons-", "supervisor.lock"
+PREFIX, LOCK, OWNED = "nats-lessons-", "supervisor.lock", "owned"
 
 
 def tied_to_this_process() -> Callable[[], None] | None:
@@ -73,6 +74,16 @@ def pids(directory: str) -> list[int]:
                 text = file.read().strip()
             found += [int(text)] if text.isdigit() else []
     return found
+
+
+def forget(directory: str) -> None:
+    """Removes the files elsewhere that belong to this directory's servers."""
+    try:
+        with open(os.path.join(directory, OWNED), encoding="utf-8") as file:
+            for path in file.read().splitlines():
+                os.unlink(path)
+    except OSError:
+        pass  # none, or gone already
 
 
 class Supervisor:
@@ -143,6 +154,11 @@ class Supervisor:
         self.links.tune(names, cut, delay)
         return {}
 
+    def own(self, paths: list[str]) -> dict:
+        with open(os.path.join(self.directory, OWNED), "w", encoding="utf-8") as file:
+            file.write("\n".join(paths))
+        return {}
+
     def wipe(self) -> dict:
         for server in self.servers.values():
             server.kill()
@@ -158,6 +174,7 @@ class Supervisor:
 
     def end(self) -> None:
         self.wipe()
+        forget(self.directory)
         self.mine.close()  # Windows removes no file that is open
         shutil.rmtree(self.directory, ignore_errors=True)
 
