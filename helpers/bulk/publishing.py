@@ -8,322 +8,240 @@ import asyncio
 import contextlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 
 import nats
 from nats.aio.msg import Msg
 from nats.errors import MaxPayloadError, OutboundBufferLimitError
-from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
+from nats.js.errors import NotFoundError
 
-from .errors import Broken, BulkError, NoStream, NotEnabled, Refused, TimedOut, Unsupported
+from .errors import PAUSE, Broken, BulkError, TimedOut
 
 Message = tuple[str, bytes, dict[str, str] | None]  # subject, payload, headers
 
-# Operations of the protocol, the token before the last of a message's reply subject.
-START, APPEND, END = 0, 1, 3
-# The server's error codes: https://github.com/nats-io/nats-server/blob/main/server/errors.json
-NOT_ENABLED = 10205
-PASSING = {  # the same message may be accepted a little later
-    10008,  # JetStream system temporarily unavailable
-    10009,  # not the leader
-    10158,  # duplicate message id is in process
-    10208,  # batch publish ID unknown
-    10211,  # too many batches in flight
-}
+START, APPEND, COMMIT, END = range(4)  # the protocol's operations
+FLOW = 200  # messages an acknowledgement at most; more are not faster
 WINDOWS = 2  # flow windows in flight: the server works on one while the next arrives
+# https://github.com/nats-io/nats-server/blob/main/server/errors.json: no leader, not the leader, ID in
+# process, batch unknown, too many batches. The same message may be accepted a little later.
+PASSING = {10008, 10009, 10158, 10208, 10211}
+NEVER = str(1 << 53)  # a sequence that no stream reaches
+REPAIR = {10205: ": allow them with `js.update_stream(config, allow_batched=True)`"}
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What `publish` did.
-
-    count     messages acknowledged: stored, or dropped by the server as duplicates of stored ones
-    last_seq  stream sequence of the last message stored; None when all were duplicates
-    resumed   how many times a batch broke and another went on from its last acknowledgement
-    """
-
-    count: int
-    last_seq: int | None
-    resumed: int
+    count: int  # messages acknowledged: stored, or dropped by the server as duplicates of stored ones
+    last_seq: int | None  # stream sequence of the last message stored; None when all were duplicates
+    resumed: int  # how many times a batch broke, and what was in flight was sent again
 
 
 async def publish(
     nc: nats.NATS,
     messages: Iterable[Message],
     *,
-    flow: int = 200,
     timeout: float = 2.0,
     patience: float = 30.0,
+    domain: str | None = None,
     on_progress: Callable[[int], object] | None = None,
 ) -> Receipt:
     """Publishes (subject, payload, headers or None) in order, to one stream with `allow_batched=True`.
 
-    The server acknowledges every `flow` messages, or more often when it is busy; no more than two such
-    windows are in flight. An acknowledgement means stored, by a quorum where the stream has replicas.
-    `on_progress` is called with the number newly acknowledged, as `tqdm(...).update` takes it.
+    At most about 400 messages are in flight; an acknowledgement means stored, by a quorum where the
+    stream has replicas. `on_progress` is called with the number newly acknowledged, as
+    `tqdm(...).update` takes it. `domain` is the JetStream domain, where it is not the server's own.
 
     A batch that breaks (the leader dies, nothing is heard for `timeout` seconds) is followed by another,
     until `patience` seconds pass without an acknowledgement. What was in flight is sent again first,
     with the same headers. So with a `Nats-Msg-Id` in every message each is stored once and in order, as
     long as the stream's `duplicate_window` exceeds the outage; without them nothing acknowledged is
-    lost, but up to two windows of messages may be stored twice. An ID that comes a second time is
-    counted and not stored.
+    lost, but what was in flight may be stored twice. An ID that comes a second time is not stored.
 
-    Raises ValueError for no messages, else a BulkError: NotEnabled, NoStream, Refused, Unsupported,
-    TimedOut. Cancelled, it ends at once; what was in flight may or may not be stored.
+    Raises ValueError for no messages, TimedOut, and else BulkError: no batches allowed, no stream, a
+    message or a limit exceeded, a server before 2.14. Cancelled, it ends at once; what was in flight may
+    or may not be stored.
     """
-    source = iter(messages)
-    in_flight: deque[Message] = deque()
+    publisher = _Publisher(nc, iter(messages), timeout, patience, domain, on_progress)
+    subscription = await nc.subscribe(f"{publisher.inbox}.>", cb=publisher.on_reply)
     try:
-        in_flight.append(next(source))
-    except StopIteration:
-        raise ValueError("no messages: the iterable is empty") from None
-    version = nc.connected_server_version
-    if (version.major, version.minor) < (2, 14):
-        raise Unsupported(f"batches with flow acks need nats-server 2.14, this is {version}: upgrade it")
-    run = _Run(nc, source, in_flight, flow, timeout, patience, on_progress)
-    try:
-        return await run()
+        await publisher.send_all()
     except BulkError as error:
-        error.acked = run.acked
+        error.acked = publisher.acked
         raise
+    finally:
+        with contextlib.suppress(nats.errors.Error):  # a closed connection has forgotten it already
+            await subscription.unsubscribe()
+    if not publisher.acked:
+        raise ValueError("no messages: the iterable is empty")
+    return Receipt(publisher.acked, publisher.last_seq or None, publisher.resumed)
 
 
-class _Run:
-    """One call of `publish`: the messages to come, those in flight, and what is acknowledged."""
+@dataclass
+class _Publisher:
+    """One call of `publish`: what is in flight and acknowledged, and the batch of the moment."""
 
-    def __init__(
-        self,
-        nc: nats.NATS,
-        source: Iterator[Message],
-        in_flight: deque[Message],
-        flow: int,
-        timeout: float,
-        patience: float,
-        on_progress: Callable[[int], object] | None,
-    ) -> None:
-        self.nc, self.source, self.in_flight = nc, source, in_flight
-        self.flow, self.timeout, self.patience = flow, timeout, patience
-        self.on_progress = on_progress
-        self.acked, self.last_seq, self.resumed = 0, 0, 0
+    nc: nats.NATS
+    source: Iterator[Message]
+    timeout: float
+    patience: float
+    domain: str | None
+    on_progress: Callable[[int], object] | None
+    in_flight: deque[Message] = field(default_factory=deque)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
+    acked: int = 0
+    last_seq: int = 0
+    resumed: int = 0
 
-    async def __call__(self) -> Receipt:
+    def __post_init__(self) -> None:
+        self.inbox = self.nc.new_inbox()
+
+    async def send_all(self) -> None:
+        clock, acked = asyncio.get_running_loop().time, 0
+        given_up = clock() + self.patience
         while True:
             try:
-                await _Batch(self).send()
+                if self.in_flight:
+                    await self.repeat()
+                return await self.batch(self.source, fresh=True)
+            except (Broken, OutboundBufferLimitError) as broken:
+                self.resumed += self.fresh
+                if self.problem and self.in_flight:  # the server speaks, so it may know why
+                    await self.must_be_captured(self.in_flight[0][0])
+                if self.acked > acked:
+                    acked, given_up = self.acked, clock() + self.patience
+                if clock() > given_up:
+                    raise TimedOut(
+                        f"no acknowledgement for {self.patience:.0f} s ({broken}): see `nats stream info` "
+                        "for the stream's leader, then publish again with the same message IDs"
+                    ) from None
+                await asyncio.sleep(PAUSE)
+
+    def begin(self, fresh: bool) -> None:
+        """A batch, `fresh` with messages never sent before, and with an ID of its own.
+
+        A new leader goes on with the batches it has heard of, so under the old ID it would take the
+        first messages of this one for those that it has.
+        """
+        self.fresh = fresh
+        self.id = self.nc.new_inbox().rpartition(".")[2]
+        self.sent = self.stored = self.settled = 0  # sequences in the batch
+        self.window = 0  # messages an acknowledgement; 0 before the first one
+        self.problem: Exception | None = None
+        self.over = False  # its end is answered
+
+    async def batch(self, messages: Iterable[Message], fresh: bool) -> None:
+        """Sends `messages` as one batch; returns when its end is acknowledged. Raises Broken or BulkError."""
+        self.begin(fresh)
+        for message in messages:
+            if fresh:
+                self.in_flight.append(message)
+            try:
+                await self.put(APPEND if self.sent else START, *message)
+            except MaxPayloadError:
+                limit = (
+                    f"{len(message[1]):,} bytes, and the server takes {self.nc.max_payload:,} (`max_payload`)"
+                )
+                self.problem = self.refusal(self.sent + 1, f"{limit}: split it, or use an object store")
                 break
-            except Broken:
-                self.resumed += 1
-                await self.repeat()
-                if not self.more():
-                    break
-        return Receipt(self.acked, self.last_seq or None, self.resumed)
-
-    def more(self) -> bool:
-        """Whether a message is left; it then waits in `in_flight`."""
-        for message in self.source:
-            self.in_flight.append(message)
-            return True
-        return False
-
-    def settle(self, count: int) -> None:
-        """The first `count` messages in flight are stored."""
-        for _ in range(count):
-            self.in_flight.popleft()
-        self.acked += count
-        if count and self.on_progress:
-            self.on_progress(count)
+            self.sent += 1
+            # The first one waits for the server's own window, in its answer.
+            while not self.problem and self.sent - self.stored > WINDOWS * self.window:
+                await self.hear()
+            if self.problem:
+                break
+        if self.window and not self.over:  # also where it broke: what is stored need not be sent again
+            await self.put(END, self.subject)
+            while not self.over:
+                await self.hear()
+        self.settle()
+        if self.problem:
+            raise self.problem
 
     async def repeat(self) -> None:
-        """Sends what was in flight once more, one message at a time.
+        """Sends what was in flight once more, as a batch, and settles it.
 
-        Not in a new batch: it would count a duplicate of a message that a leader without quorum only
-        holds as stored (seen with 2.14.6), while to a publish the server says "duplicate in process"
-        until the message truly is.
+        A batch counts a message whose ID its leader knows, even one that a leader without quorum only
+        holds (2.14.6, `processJetStreamFastBatchMsg` in the server's stream.go). So the last ID is asked
+        for as a batch of one, which is answered like a single publish: stored, in process, or, since it
+        demands the impossible, refused. All that was sent before it stands before it in the leader's log.
         """
-        js = self.nc.jetstream(timeout=min(self.timeout, 0.5))
-        patient_until = asyncio.get_running_loop().time() + self.patience
-        while self.in_flight:
-            subject, payload, headers = self.in_flight[0]
-            try:
-                ack = await js.publish(subject, payload, headers=headers)
-            except APIError as error:
-                if error.err_code not in PASSING:
-                    raise _refusal(subject, error.err_code, error.description) from None
-            except NoStreamResponseError:
-                await self.must_be_captured(subject)  # or it has no leader yet
-            except (TimeoutError, OutboundBufferLimitError):
-                pass
-            else:
-                self.last_seq = max(self.last_seq, 0 if ack.duplicate else ack.seq)
-                self.settle(1)
-                patient_until = asyncio.get_running_loop().time() + self.patience
-                continue
-            if asyncio.get_running_loop().time() > patient_until:
-                raise TimedOut(
-                    f"no acknowledgement for {self.patience:.0f} s: look at `cluster.states()` and the "
-                    "stream's leader, then publish again with the same message IDs"
-                )
-            await asyncio.sleep(0.05)
+        await self.batch(tuple(self.in_flight), fresh=False)
+        named = [m for m in self.in_flight if m[2] and "Nats-Msg-Id" in m[2]]
+        if named:
+            self.begin(fresh=False)
+            subject, _, headers = named[-1]
+            await self.put(COMMIT, subject, b"", headers | {"Nats-Expected-Last-Sequence": NEVER})
+            while not self.over:
+                await self.hear()
+            if self.problem:
+                raise Broken(f"the leader does not hold, or not yet, what it has counted: {self.problem}")
+        self.fresh, self.stored, self.settled = True, len(self.in_flight), 0
+        self.settle()
+
+    async def put(self, operation: int, subject: str, payload=b"", headers=None) -> None:
+        """Publishes the next message of the batch."""
+        if operation == START:
+            self.subject = subject  # one the stream captures, once the batch has begun
+        reply = f"{self.inbox}.{self.id}.{FLOW}.fail.{self.sent + 1}.{operation}.$FI"
+        await self.nc.publish(subject, payload, reply, headers)
+
+    async def hear(self) -> None:
+        """Waits for the server's next word, at most `timeout` seconds."""
+        self.heard.clear()
+        try:
+            async with asyncio.timeout(self.timeout):
+                await self.heard.wait()
+        except TimeoutError:
+            raise Broken(f"nothing heard for {self.timeout} s") from None
+        self.settle()
+
+    def settle(self) -> None:
+        """What is newly known to be stored is in flight no more."""
+        new = self.stored - self.settled if self.fresh else 0
+        for _ in range(new):
+            self.in_flight.popleft()
+        self.settled += new
+        self.acked += new
+        if new and self.on_progress:
+            self.on_progress(new)
 
     async def must_be_captured(self, subject: str) -> None:
-        """Raises NoStream when the server says that no stream captures `subject`."""
+        """Raises BulkError when the server says that no stream captures `subject`."""
+        js = self.nc.jetstream(domain=self.domain, timeout=min(self.timeout, 0.5))
         try:
-            await self.nc.jetstream(timeout=1).find_stream_name_by_subject(subject)
+            await js.find_stream_name_by_subject(subject)
         except NotFoundError:
-            raise NoStream(
+            raise BulkError(
                 f"no stream captures {subject!r}: add one with "
                 f"`js.add_stream(name=..., subjects=[{subject!r}], allow_batched=True)`"
             ) from None
         except (nats.errors.Error, TimeoutError):
             pass  # the API has no leader either; the next attempt asks again
 
-
-class _Batch:
-    """One batch: its inbox, and what the server said there."""
-
-    def __init__(self, run: _Run) -> None:
-        self.run = run
-        self.inbox = f"{run.nc.new_inbox()}.{run.nc.new_inbox().rpartition('.')[2]}"
-        self.subject = run.in_flight[0][0]  # one the stream captures, once the batch has begun
-        self.sent = 0
-        self.stored = 0  # batch sequence up to which everything is stored
-        self.settled = 0  # of these, handed on to the run
-        self.window = 0  # messages an acknowledgement; 0 before the first one
-        self.problem: Exception | None = None
-        self.commit: Mapping | None = None
-        self.heard = asyncio.Event()
-
-    async def send(self) -> None:
-        """Sends everything there is, or raises Broken or BulkError; settles what is stored either way."""
-        subscription = await self.run.nc.subscribe(f"{self.inbox}.>", cb=self.on_reply)
-        try:
-            await self.send_all()
-        except (Broken, BulkError):
-            await self.last_word()
-            raise
-        finally:
-            with contextlib.suppress(nats.errors.Error):  # a closed connection has forgotten it already
-                await subscription.unsubscribe()
-
-    async def send_all(self) -> None:
-        run = self.run
-        await self.put(START)
-        await self.until(lambda: self.window)
-        while run.more():
-            await self.put(APPEND)
-            if self.sent - self.stored > WINDOWS * self.window:
-                await self.until(lambda: self.sent - self.stored <= WINDOWS * self.window)
-            if self.problem:
-                raise self.problem
-        await self.end()
-        await self.until(lambda: self.commit)
-        if run.in_flight:
-            raise Broken("committed before its end")
-
-    def reply(self, operation: int, seq: int) -> str:
-        return f"{self.inbox}.{self.run.flow}.fail.{seq}.{operation}.$FI"
-
-    async def end(self) -> None:
-        await self.run.nc.publish(self.subject, reply=self.reply(END, self.sent + 1))
-
-    async def put(self, operation: int) -> None:
-        """Publishes the last message of `in_flight` as the next of the batch."""
-        subject, payload, headers = self.run.in_flight[-1]
-        try:
-            await self.run.nc.publish(subject, payload, self.reply(operation, self.sent + 1), headers)
-        except MaxPayloadError:
-            raise Refused(
-                f"message {self.run.acked + len(self.run.in_flight)} ({subject}, {len(payload):,} bytes): "
-                f"the server takes {self.run.nc.max_payload:,} at most (`max_payload`): split it, or store "
-                "it as an object"
-            ) from None
-        except OutboundBufferLimitError:
-            raise Broken("disconnected") from None
-        self.sent += 1
-
-    async def until(self, done: Callable[[], object]) -> None:
-        """Waits until `done`, at most `timeout` seconds from the last thing heard."""
-        while not done():
-            if self.problem:
-                raise self.problem
-            self.heard.clear()
-            try:
-                async with asyncio.timeout(self.run.timeout):
-                    await self.heard.wait()
-            except TimeoutError:
-                raise Broken(f"nothing heard for {self.run.timeout} s") from None
-            self.settle()
-
-    def settle(self) -> None:
-        """Hands what is newly stored on to the run."""
-        self.run.settle(self.stored - self.settled)
-        self.settled = self.stored
-
-    async def last_word(self) -> None:
-        """After a problem: ends the batch, and learns from its last reply how much of it is stored."""
-        if self.window and self.sent and not self.commit:
-            try:
-                await self.end()
-                async with asyncio.timeout(0.2):
-                    while not self.commit:
-                        self.heard.clear()
-                        await self.heard.wait()
-            except (TimeoutError, OutboundBufferLimitError):
-                pass  # then only what is known is settled
-        self.settle()
-
     async def on_reply(self, msg: Msg) -> None:
         """An acknowledgement, a gap, an error, or the publish acknowledgement that ends the batch."""
-        seq = int(msg.subject.rsplit(".", 3)[1])  # of the message this answers
-        if not msg.data:  # nobody took it: no such stream, or no leader
-            if not self.problem:
-                try:
-                    await self.run.must_be_captured(self.subject_of(seq))
-                    self.fail(Broken("no leader"))
-                except NoStream as problem:
-                    self.fail(problem)
-            return
-        reply = json.loads(msg.data)
-        error = reply.get("error")
-        match reply.get("type"):
-            case "ack":
+        *_, batch, _flow, _gap, seq, operation, _suffix = msg.subject.split(".")
+        if batch != self.id:
+            return  # a late word on a batch that broke
+        problem, reply = None, json.loads(msg.data or b"{}")
+        match reply:
+            case {"type": "ack"}:
                 self.stored = max(self.stored, reply["seq"])
                 self.window = max(1, reply["msgs"])
-            case "gap":
-                self.fail(Broken(f"gap before message {reply['seq']}"))
-            case _ if error:
-                self.fail(
-                    Broken(error["description"])
-                    if error["err_code"] in PASSING
-                    else _refusal(self.subject_of(seq), error["err_code"], error["description"])
-                )
-            case _ if "batch" in reply:
-                self.commit = reply
-                self.stored = max(self.stored, reply["count"])
-                self.run.last_seq = max(self.run.last_seq, reply["seq"])
-            case _:  # an older leader stored this one message and knows nothing of a batch
-                self.fail(
-                    Unsupported("the stream's leader is older than nats-server 2.14: upgrade every node")
-                )
+            case {"error": {"err_code": code, "description": what}}:
+                refusal = self.refusal(int(seq), f"{what} ({code}){REPAIR.get(code, '')}")
+                problem = Broken(what) if code in PASSING else refusal
+            case {"batch": _, "seq": last, "count": count}:
+                self.stored, self.last_seq = max(self.stored, count), max(self.last_seq, last)
+                problem = Broken("ended by the server") if count < self.sent else None
+            case {"stream": _}:  # an older leader stored this one message and knows nothing of a batch
+                problem = BulkError("the stream's leader is older than nats-server 2.14: upgrade every node")
+            case _:
+                problem = Broken(reply.get("type", "no leader"))
+        self.problem = self.problem or problem
+        self.over = self.over or "batch" in reply or ("type" not in reply and int(operation) >= COMMIT)
         self.heard.set()
 
-    def fail(self, problem: Exception) -> None:
-        # The first problem is the cause; but a gap may be heard before the error that made it.
-        if self.problem is None or isinstance(self.problem, Broken):
-            self.problem = problem
-        self.heard.set()
-
-    def subject_of(self, seq: int) -> str:
-        """The subject of a message of this batch, which is still in flight since it failed."""
-        return self.run.in_flight[seq - 1 - self.settled][0]
-
-
-def _refusal(subject: str, err_code: int, description: str) -> BulkError:
-    if err_code == NOT_ENABLED:
-        return NotEnabled(
-            f"the stream of {subject!r} does not take batches ({err_code}): allow them with "
-            "`js.update_stream(config, allow_batched=True)` or `nats stream edit NAME --allow-fast`"
-        )
-    return Refused(f"{subject}: {description} ({err_code})")
+    def refusal(self, seq: int, why: str) -> BulkError:
+        return BulkError(f"message {self.acked - self.settled + seq}: {why}")
