@@ -1,5 +1,7 @@
 await js.add_stream(name="RETRIES", subjects=["retries"])
+await cluster.known("RETRIES")
 acks = []
 for attempt in (1, 2):
     for order in orders(20):
-        acks.append(await keep("retries", order.payload(), f"{attempt}-{order.id}"))
+        headers = {"Nats-Msg-Id": f"{attempt}-{order.id}"}
+        acks.append(await js.publish("retries", order.payload(), headers=headers))

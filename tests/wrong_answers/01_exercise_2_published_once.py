@@ -1,2 +1,6 @@
 await js.add_stream(name="RETRIES", subjects=["retries"])
-acks = [await keep("retries", order.payload(), f"order-{order.id}") for order in orders(20)]
+await cluster.known("RETRIES")
+acks = []
+for order in orders(20):
+    headers = {"Nats-Msg-Id": f"order-{order.id}"}
+    acks.append(await js.publish("retries", order.payload(), headers=headers))

@@ -1,5 +1,6 @@
 await js.add_stream(name="RETRIES", subjects=["retries"])
+await cluster.known("RETRIES")
 acks = []
 for _ in (1, 2):
     for order in orders(20):
-        acks.append(await js.publish("retries", order.payload(), timeout=5))
+        acks.append(await js.publish("retries", order.payload()))

@@ -1,0 +1,7 @@
+await js.add_stream(name="RETRIES", subjects=["retries"])
+await cluster.known("RETRIES")
+acks = []
+for _ in (1, 2):
+    for order in orders(20):
+        headers = {"Nats-Msg-Id": "order"}
+        acks.append(await js.publish("retries", order.payload(), headers=headers))

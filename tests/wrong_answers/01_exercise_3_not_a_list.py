@@ -1,0 +1,5 @@
+await js.add_stream(name="LATEST", subjects=["latest.*"], max_msgs=50)
+await cluster.known("LATEST")
+for order in orders(60):
+    await js.publish("latest.new", order.payload())
+gone = await js.stream_info("LATEST")
