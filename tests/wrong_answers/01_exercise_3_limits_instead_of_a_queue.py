@@ -1,3 +1,0 @@
-await js.add_stream(name="JOBS", subjects=["jobs.*"])
-for n in range(10):
-    await keep("jobs.new", b"", f"job-{n}")
