@@ -15,10 +15,10 @@ async def publish_with_retry(js, subject, payload, msg_id, headers=None):
     """Publishes until the stream acknowledges, under one message ID; returns the `PubAck`.
 
     `headers` are sent along. What may pass (no answer, no leader, a first try still on its way) is tried
-    again for 20 s, then what came last is raised; a refusal is raised at once.
+    again for 40 s, then what came last is raised; a refusal is raised at once.
     """
     headers = {"Nats-Msg-Id": msg_id} | (headers or {})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while True:
         try:
             return await js.publish(subject, payload, timeout=0.5, headers=headers)

@@ -393,7 +393,7 @@ class Cluster(ABC):
                 return now
             with contextlib.suppress(nats.errors.Error, TimeoutError):  # in mid-election: ask again
                 reply = json.loads(
-                    (await nc.request(subject if meta else self._api(subject), wish, timeout=2)).data
+                    (await nc.request(subject if meta else self.api(subject), wish, timeout=2)).data
                 )
                 if "error" in reply and reply["error"]["code"] not in (500, 503):
                     raise ClusterError(f"{group} stays with {old}: {reply['error']['description']}")
@@ -423,7 +423,7 @@ class Cluster(ABC):
             info = await js.stream_info(stream, subjects_filter=">")
             found = await js.consumer_info(stream, consumer) if consumer else None
             probe = _consumer_probe(found) if found else _stream_probe(info.config)
-            subject, data, headers = (part if i else self._api(part) for i, part in enumerate(probe))
+            subject, data, headers = (part if i else self.api(part) for i, part in enumerate(probe))
             answers = await asyncio.gather(
                 *(nc.request(subject, data, timeout=1, headers=headers) for nc in clients)
             )
@@ -435,7 +435,7 @@ class Cluster(ABC):
             return True
         return _pending(found) >= await _selected(js, info, found.config)
 
-    def _api(self, subject: str) -> str:
+    def api(self, subject: str) -> str:
         """`$JS.API` as it is called here: with the cluster's JetStream domain."""
         return subject.replace("$JS.API", f"$JS.{self.domain}.API" if self.domain else "$JS.API")
 

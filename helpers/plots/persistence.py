@@ -33,7 +33,7 @@ def retention(states: pd.DataFrame, marks: dict[str, float]) -> Axes:
 
 
 def ladder(rates: pd.DataFrame, title: str) -> Axes:
-    """Publish rate in messages/s: a row a technique, a column a kind of stream; logarithmic bars."""
+    """Publish rate in messages/s: a row a technique, a column (its axis named) a kind of stream."""
     rates = rates.rename(index=lambda name: name.replace("_", " "))
     ax = axes(height=1 + 0.8 * len(rates))
     ax.grid(axis="y", visible=False)
@@ -51,9 +51,10 @@ def ladder(rates: pd.DataFrame, title: str) -> Axes:
     ax.invert_yaxis()
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(10 ** np.floor(np.log10(rates.min().min())), rates.max().max() * 3)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title=rates.columns.name)
+    kind = f" {rates.columns.name}" if rates.columns.name else ""
     steps = "; ".join(
-        f"{technique}: " + ", ".join(f"{rate:,.0f} on {column}" for column, rate in row.items())
+        f"{technique}: " + ", ".join(f"{rate:,.0f} on {column}{kind}" for column, rate in row.items())
         for technique, row in rates.iterrows()
     )
     return describe(ax, f"Messages acknowledged per second by publishing technique. {steps}.")
