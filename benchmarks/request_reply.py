@@ -114,19 +114,17 @@ def clients(cli: str | None) -> tuple[dict[str, Callable[..., Awaitable[Figures]
 async def compare(cluster: Cluster, rounds: int, cli: str | None) -> None:
     found, missing = clients(cli)
     here = cluster.urls[0]
-    nc = await nats.connect(**cluster.options | {"servers": [here]})
-    team = await responders.start(nc, cluster.urls, NAMES, {}, work=0)
+    team = await responders.start(cluster, *NAMES)
     figures: dict[tuple[str, str, int], list[Figures]] = {}
     try:
         for _ in range(rounds):
             for where, name in zip(("same node", "other node"), NAMES, strict=True):
                 for at_once, count in LOADS.items():
                     for client, ask in found.items():
-                        result = await ask(here, f"{responders.SUBJECT}.{name}", at_once, count)
+                        result = await ask(here, f"inventory.check.{name}", at_once, count)
                         figures.setdefault((where, client, at_once), []).append(result)
     finally:
-        responders.close(team)
-        await nc.close()
+        team.close()
     print(f"{rounds} rounds, one nats-py responder that does no work, medians")
     print(f"{'responder on':14}{'client':16}{'at once':>8}{'p50 ms':>9}{'p99 ms':>9}{'requests/s':>12}")
     for (where, client, at_once), results in sorted(figures.items(), key=lambda item: item[0][::2]):

@@ -4,6 +4,7 @@ Lesson 1 builds `publish_with_retry` and `OrderService`, 3 `InventoryService`, 4
 """
 
 import asyncio
+import json
 import time
 
 from nats.js.errors import APIError, NoStreamResponseError
@@ -43,3 +44,22 @@ class OrderService:
             ack = await publish_with_retry(self.js, subject, order.payload(), f"order-{order.id}", trace)
             self.ledger.acked.add(order.id)
         return ack
+
+
+class InventoryService:
+    """Answers on `inventory.check`, shared by its queue group, and on a subject of its own, one at a time."""
+
+    def __init__(self, name, shelf, work=0):
+        self.name, self.shelf, self.work = name, shelf, work
+
+    async def check(self, msg):
+        """Answers `{"responder", "available"}` for a `productId`, after `work` seconds."""
+        await asyncio.sleep(self.work)  # in place of a database
+        left = self.shelf.get(json.loads(msg.data)["productId"], 0)
+        answer = {"responder": self.name, "available": left}
+        await msg.respond(json.dumps(answer).encode())
+
+    async def start(self, nc):
+        """Subscribes; the subject of its own comes last."""
+        await nc.subscribe("inventory.check", queue="inventory", cb=self.check)
+        await nc.subscribe(f"inventory.check.{self.name}", cb=self.check)

@@ -1,43 +1,66 @@
-"""The exercises of notebook 03."""
+"""The exercises of notebook 03: each check calls `serve` with a connection and a subject of its own."""
 
 import asyncio
-import inspect
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import nats
 from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
-from . import Outcome, correct, not_attempted, not_yet
+from ..cluster import Cluster
+from . import Outcome, correct, exercise, not_attempted, not_yet
 
 HEADER = "X-Correlation-ID"
 ASK = json.dumps({"productId": "1082185", "quantity": 2}).encode()
+NOBODY = not_attempted("nobody is subscribed to the subject.")
 
 
-async def _hold(nc: nats.NATS, id_: str) -> int | str:
-    """What is left according to `inventory.hold`, or what is wrong with its answer."""
+def _subject() -> str:
+    return f"inventory.exercise_{uuid.uuid4().hex}"
+
+
+@asynccontextmanager
+async def _served(
+    cluster: Cluster, serve: Callable | None, *more: str
+) -> AsyncIterator[tuple[nats.NATS, str]]:
+    """The connection on which `serve` has subscribed, and the subject."""
+    nc, subject = await nats.connect(**cluster.options), _subject()
     try:
-        msg = await nc.request("inventory.hold", ASK, timeout=3, headers={HEADER: id_})
+        if serve:
+            await serve(nc, subject, *more)
+        yield nc, subject
+    finally:
+        await nc.close()
+
+
+async def _all(sub: nats.aio.subscription.Subscription) -> list[Msg]:
+    """What comes: within 3 s at first, then until half a second brings nothing."""
+    found = []
+    try:
+        while True:
+            found.append(await sub.next_msg(timeout=0.5 if found else 3))
     except TimeoutError:
-        return "a request was delivered and not answered within 3 s: a retry needs an answer too"
-    try:
-        return int(json.loads(msg.data)["left"])
-    except (ValueError, KeyError, TypeError):
-        return f'the answer was {msg.data.decode(errors="replace")!r}, expected {{"left": a number}}'
+        return found
 
 
-async def held_once(nc: nats.NATS) -> Outcome:
-    """Exercise 1: `inventory.hold` takes 2 units an order, however often the order asks."""
-    one, other = str(uuid.uuid4()), str(uuid.uuid4())
-    try:
-        left = [await _hold(nc, id_) for id_ in (one, one, other, one)]
-    except NoRespondersError:
-        return not_attempted("nobody answers on inventory.hold.")
-    for answer in left:
-        if isinstance(answer, str):
-            return not_yet(answer + ".")
+@exercise
+async def held_once(cluster: Cluster, serve: Callable | None) -> Outcome:
+    """Exercise 1: the service takes 2 units an order, however often the order asks."""
+    left = []
+    async with _served(cluster, serve) as (nc, subject):
+        for id_ in ("order-1", "order-1", "order-2", "order-1"):
+            try:
+                msg = await nc.request(subject, ASK, timeout=3, headers={HEADER: id_})
+                left.append(int(json.loads(msg.data)["left"]))
+            except NoRespondersError:
+                return NOBODY
+            except TimeoutError:
+                return not_yet("a request got no answer within 3 s: a retry needs an answer, too.")
+            except (ValueError, KeyError, TypeError):
+                return not_yet(f'an answer was {msg.data!r}, expected {{"left": a number}}.')
     first, retry, second, late_retry = left
     if retry != first:
         return not_yet(f"an order and its retry, with the same {HEADER}, left {first} and then {retry}.")
@@ -48,82 +71,98 @@ async def held_once(nc: nats.NATS) -> Outcome:
     return correct("four requests, two orders, each held once and answered every time.")
 
 
-async def shared(nc: nats.NATS) -> Outcome:
-    """Exercise 2: two responders share `inventory.price`, and each answer carries its request's ID."""
-    ids, answers = [str(uuid.uuid4()) for _ in range(40)], []
-    prefix = "_INBOX.check_" + uuid.uuid4().hex
-    inboxes = {f"{prefix}.{n}": id_ for n, id_ in enumerate(ids)}
-
-    async def collect(msg: Msg) -> None:
-        answers.append(msg)
-
-    sub = await nc.subscribe(f"{prefix}.*", cb=collect)
-    try:
-        for inbox, id_ in inboxes.items():
-            await nc.publish("inventory.price", ASK, reply=inbox, headers={HEADER: id_})
-        for _ in range(100):
-            if len(answers) >= len(ids):
-                break
-            await asyncio.sleep(0.03)
-        await asyncio.sleep(0.3)  # a second answer to the same request would follow the first
-    finally:
-        await sub.unsubscribe()
-    if all((msg.headers or {}).get("Status") == "503" for msg in answers) and answers:
-        return not_attempted("nobody answers on inventory.price.")
-    if len(answers) != len(ids):
-        return not_yet(f"{len(ids)} requests got {len(answers)} answers: who receives each request?")
+@exercise
+async def shared(cluster: Cluster, serve: Callable | None) -> Outcome:
+    """Exercise 2: two responders share the subject, and each answer carries its request's ID."""
+    async with _served(cluster, serve) as (nc, subject):
+        inbox = nc.new_inbox()
+        sub = await nc.subscribe(f"{inbox}.*")
+        for n in range(40):
+            await nc.publish(subject, ASK, reply=f"{inbox}.order-{n}", headers={HEADER: f"order-{n}"})
+        answers = await _all(sub)
+    headers = [msg.headers or {} for msg in answers]
+    if answers and all(each.get("Status") == "503" for each in headers):
+        return NOBODY
+    if len(answers) != 40:
+        return not_yet(f"40 requests got {len(answers)} answers: who receives each request?")
     try:
         names = {json.loads(msg.data)["responder"] for msg in answers}
     except (ValueError, KeyError, TypeError):
-        data = answers[0].data.decode(errors="replace")
-        return not_yet(f'an answer was {data!r}, expected {{"responder": its name}}.')
+        return not_yet(f'an answer was {answers[0].data!r}, expected {{"responder": its name}}.')
     if len(names) != 2:
-        return not_yet(
-            f"the answers came from {len(names)} responder{'s' * (len(names) != 1)}, not from two."
-        )
-    kept = sum((msg.headers or {}).get(HEADER) == inboxes[msg.subject] for msg in answers)
-    if kept != len(ids):
-        return not_yet(f"{kept} of {len(ids)} answers carry the {HEADER} of their request.")
+        return not_yet(f"the answers came from {sorted(names)}, not from two responders.")
+    kept = sum(h.get(HEADER) == msg.subject.split(".")[-1] for h, msg in zip(headers, answers, strict=True))
+    if kept != 40:
+        return not_yet(f"{kept} of 40 answers carry the {HEADER} of their request.")
     return correct("40 requests, 40 answers from two responders, every ID in its place.")
 
 
-async def collects(nc: nats.NATS, ask_all: Callable) -> Outcome:
-    """Exercise 3: `ask_all(nc, subject, payload, seconds)` returns the answers that come in time."""
-    nobody, subject = (f"check.{uuid.uuid4().hex}" for _ in range(2))
-    tasks: set[asyncio.Task] = set()
+@exercise
+async def passed_on(cluster: Cluster, serve: Callable | None) -> Outcome:
+    """Exercise 3: the service in the middle asks on under each order's own ID, for many at once."""
+    seen, busy, most, tasks = [], set(), 0, []
+
+    async def stock(msg: Msg) -> None:
+        nonlocal most
+        seen.append(str((msg.headers or {}).get(HEADER)))
+        busy.add(msg.reply)
+        most = max(most, len(busy))
+        await asyncio.sleep(0.05)  # in place of a database
+        busy.remove(msg.reply)
+        await nc.publish(msg.reply, msg.data)
+
+    async def receive(msg: Msg) -> None:
+        tasks.append(asyncio.create_task(stock(msg)))
+
+    asked, ids = _subject(), [f"order-{n}" for n in range(20)]
+    async with _served(cluster, serve, asked) as (nc, subject):
+        await nc.subscribe(asked, cb=receive)
+        requests = (nc.request(subject, id_.encode(), timeout=5, headers={HEADER: id_}) for id_ in ids)
+        try:
+            answers = [msg.data for msg in await asyncio.gather(*requests)]
+        except NoRespondersError:
+            return NOBODY
+        except TimeoutError:
+            return not_yet(f"an order got no answer within 5 s; {len(seen)} of 20 were asked about.")
+    if answers != [id_.encode() for id_ in ids]:
+        return not_yet("an answer is not what the stock service said about that order.")
+    if sorted(seen) != sorted(ids):
+        return not_yet(
+            f"the stock service saw {len(set(ids) & set(seen))} of 20 orders by their own {HEADER}."
+        )
+    if most == 1:
+        return not_yet("every ID is right, but one order waits for the other: what holds up the callback?")
+    return correct("20 orders at once, and each was asked about under its own ID.")
+
+
+@exercise
+async def collects(cluster: Cluster, ask_all: Callable | None) -> Outcome:
+    """Exercise 4: `ask_all(nc, subject, payload, seconds)` returns the answers that come in time."""
+    tasks = []
 
     async def answer(msg: Msg, delay: float, text: bytes) -> None:
         await asyncio.sleep(delay)
-        await nc.publish(msg.reply, text)
+        await msg.respond(text)
 
-    async def receive(msg: Msg) -> None:
-        # Three in time, and a fourth that keeps talking until long after.
-        said = [(0, b"a"), (0.05, b"b"), (0.1, b"c")]
-        said += [(2 + 0.2 * n, b"late") for n in range(20)]
-        tasks.update(asyncio.create_task(answer(msg, *what)) for what in said)
+    async def receive(msg: Msg) -> None:  # three in time, and a fourth that talks on until long after
+        said = [(0, b"a"), (0.05, b"b"), (0.1, b"c")] + [(2 + n / 5, b"late") for n in range(20)]
+        tasks.extend(asyncio.create_task(answer(msg, *what)) for what in said)
 
-    sub = await nc.subscribe(subject, cb=receive)
+    async def serve(nc: nats.NATS, subject: str) -> None:
+        await nc.subscribe(subject, cb=receive)
+
+    if ask_all is None:
+        return not_attempted("ask_all is still to be written.")
     try:
-        found = ask_all(nc, subject, b"who?", 1.0)
-        if not inspect.isawaitable(found):
-            return not_yet("ask_all is no coroutine function: write `async def`.")
-        async with asyncio.timeout(4):
-            found = await found
-        if found is None:
-            return not_attempted("ask_all returns nothing yet.")
-        if sorted(map(bytes, found)) != [b"a", b"b", b"c"]:
-            return not_yet(f"three answers came in time, ask_all returned {len(found)}.")
-        async with asyncio.timeout(4):
-            found = await ask_all(nc, nobody, b"who?", 1.0)
-        if list(found):
-            return not_yet("nobody listened, and ask_all returned an answer: look at its headers.")
+        async with _served(cluster, serve) as (nc, subject), asyncio.timeout(6):
+            found = await ask_all(nc, subject, b"who?", 1.0)
+            if sorted(map(bytes, found)) != [b"a", b"b", b"c"]:
+                return not_yet(f"three answers came in time, ask_all returned {len(found)}.")
+            if await ask_all(nc, _subject(), b"who?", 1.0):
+                return not_yet("nobody listened, and ask_all returned an answer: look at its headers.")
     except TimeoutError:
-        return not_yet("ask_all was given 1 s, waited for more than 4, or raised a time-out.")
-    except Exception as error:
-        return not_yet(f"ask_all raised {type(error).__name__}: {error}.")
+        return not_yet("ask_all was given 1 s, and waited for much longer, or raised a time-out.")
     finally:
-        await sub.unsubscribe()
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
     return correct("three answers in time, and none where nobody listened.")

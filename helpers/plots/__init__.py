@@ -56,4 +56,4 @@ from .clustering import (
 from .consumer_groups import attempts, consumer_outage, lag, live_lag, order, redraw, revenue, scaling, shares
 from .persistence import ladder, retention
 from .replay import departments, heat_map, positions, rates, recovery, speeds, weekly
-from .request_reply import answered, endings, gathered, latency, waterfall
+from .request_reply import answered, latency, waterfall

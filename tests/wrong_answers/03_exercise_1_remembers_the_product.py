@@ -1,12 +1,14 @@
-held_before = {}
+shelf = {"1082185": 339}
 
 
-async def hold_stock(msg):
-    ask = json.loads(msg.data)
-    if ask["productId"] not in held_before:
-        shelf[ask["productId"]] -= ask["quantity"]
-        held_before[ask["productId"]] = json.dumps({"left": shelf[ask["productId"]]}).encode()
-    await msg.respond(held_before[ask["productId"]])
+async def serve(nc, subject):
+    held = {}
 
+    async def hold(msg):
+        ask = json.loads(msg.data)
+        if ask["productId"] not in held:
+            shelf[ask["productId"]] -= ask["quantity"]
+            held[ask["productId"]] = json.dumps({"left": shelf[ask["productId"]]}).encode()
+        await msg.respond(held[ask["productId"]])
 
-await nc.subscribe("inventory.hold", cb=hold_stock)
+    await nc.subscribe(subject, cb=hold)

@@ -1,14 +1,16 @@
-seen = set()
+shelf = {"1082185": 339}
 
 
-async def hold_stock(msg):
-    id_ = msg.headers["X-Correlation-ID"]
-    if id_ in seen:
-        return
-    seen.add(id_)
-    ask = json.loads(msg.data)
-    shelf[ask["productId"]] -= ask["quantity"]
-    await msg.respond(json.dumps({"left": shelf[ask["productId"]]}).encode())
+async def serve(nc, subject):
+    seen = set()
 
+    async def hold(msg):
+        id_ = msg.headers["X-Correlation-ID"]
+        if id_ in seen:
+            return
+        seen.add(id_)
+        ask = json.loads(msg.data)
+        shelf[ask["productId"]] -= ask["quantity"]
+        await msg.respond(json.dumps({"left": shelf[ask["productId"]]}).encode())
 
-await nc.subscribe("inventory.hold", cb=hold_stock)
+    await nc.subscribe(subject, cb=hold)

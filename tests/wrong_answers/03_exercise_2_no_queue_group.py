@@ -1,6 +1,6 @@
-async def quote(msg, name):
-    await msg.respond(json.dumps({"responder": name}).encode())
+async def serve(nc, subject):
+    async def quote(msg, name):
+        await msg.respond(json.dumps({"responder": name}).encode())
 
-
-for name in ("one", "two"):
-    await nc.subscribe("inventory.price", cb=partial(quote, name=name))
+    for name in ("one", "two"):
+        await nc.subscribe(subject, cb=partial(quote, name=name))

@@ -1,5 +1,5 @@
-async def quote(msg, name):
-    await msg.respond(json.dumps({"responder": name}).encode())
+async def serve(nc, subject):
+    async def quote(msg):
+        await msg.respond(json.dumps({"responder": "one"}).encode())
 
-
-await nc.subscribe("inventory.price", queue="price", cb=partial(quote, name="one"))
+    await nc.subscribe(subject, queue="price", cb=quote)

@@ -1,5 +1,5 @@
 async def ask_all(nc, subject, payload, seconds):
     try:
         return [(await nc.request(subject, payload, timeout=seconds)).data]
-    except (TimeoutError, NoRespondersError):
+    except (TimeoutError, nats.errors.NoRespondersError):
         return []

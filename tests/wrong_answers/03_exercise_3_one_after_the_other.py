@@ -1,0 +1,6 @@
+async def serve(nc, subject, stock):
+    async def quote(msg):
+        answer = await nc.request(stock, msg.data, headers=msg.headers, timeout=5)
+        await msg.respond(answer.data)
+
+    await nc.subscribe(subject, cb=quote)
