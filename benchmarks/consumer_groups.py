@@ -7,14 +7,16 @@ one worker with the default limit, and to four workers that share without keepin
 
 import argparse
 import asyncio
+import time
 
 import nats
 import pandas as pd
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, SubjectTransform
+from nats.js.errors import APIError
 
 from helpers.cluster import open_cluster
-from helpers.groups import race, throughput
+from helpers.lesson import end
 from helpers.orders import orders
 
 WORKERS = (1, 2, 4, 8, 16, 32)
@@ -53,6 +55,79 @@ def designs() -> dict[str, tuple[list[ConsumerConfig], int, int]]:
     }
 
 
+async def fetched(js: JetStreamContext, stream: str, durable: str, batch: int):
+    """Messages as a worker of `durable` gets them, for ever; an empty fetch is asked again."""
+    sub = await js.pull_subscribe_bind(durable, stream)
+    while True:
+        try:
+            messages = await sub.fetch(batch, timeout=0.2)
+        except (TimeoutError, APIError):
+            continue
+        for msg in messages:
+            yield msg
+
+
+async def throughput(
+    js: JetStreamContext, config: ConsumerConfig, workers: int, batch: int, seconds: float
+) -> float:
+    """Messages/s that `workers` acknowledge, each `SERVICE` s a message, from the first one on."""
+    done, first = 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal done
+        async for msg in fetched(js, "ORDERS", config.durable_name, batch):
+            await asyncio.sleep(SERVICE)
+            await msg.ack()
+            done += 1
+            first.set()
+
+    await js.add_consumer("ORDERS", config)
+    tasks = [asyncio.create_task(work()) for _ in range(workers)]
+    await asyncio.wait_for(first.wait(), 5)
+    before, begin = done, time.perf_counter()
+    await asyncio.sleep(seconds)
+    rate = (done - before) / (time.perf_counter() - begin)
+    await end(*tasks)
+    await js.delete_consumer("ORDERS", config.durable_name)
+    return rate
+
+
+async def race(
+    js: JetStreamContext, consumers: list[ConsumerConfig], workers: int, batch: int
+) -> dict[str, float]:
+    """All of CUSTOMERS through `workers` a consumer: messages/s, and how many were done out of order.
+
+    1-8 ms each, by the sequence; every tenth is returned once, with a delay of 80 ms. Out of order is a
+    message when a later one of the same subject was done before it.
+    """
+    total, done, finished = (await js.stream_info("CUSTOMERS")).state.messages, [], asyncio.Event()
+
+    async def work(durable: str) -> None:
+        async for msg in fetched(js, "CUSTOMERS", durable, batch):
+            seq = msg.metadata.sequence.stream
+            await asyncio.sleep((1 + seq * 7 % 8) / 1000)
+            if seq % 10 == 0 and msg.metadata.num_delivered == 1:
+                await msg.nak(delay=0.08)
+                continue
+            await msg.ack()
+            done.append((msg.subject, seq))
+            if len(done) == total:
+                finished.set()
+
+    for config in consumers:
+        await js.add_consumer("CUSTOMERS", config)
+    begin = time.perf_counter()
+    tasks = [asyncio.create_task(work(c.durable_name)) for c in consumers for _ in range(workers)]
+    await asyncio.wait_for(finished.wait(), 60)
+    seconds = time.perf_counter() - begin
+    await end(*tasks)
+    for config in consumers:
+        await js.delete_consumer("CUSTOMERS", config.durable_name)
+    frame = pd.DataFrame(done, columns=["subject", "seq"])
+    late = frame["seq"] < frame.groupby("subject")["seq"].cummax()
+    return {"messages / s": total / seconds, "out of order": int(late.sum())}
+
+
 async def measure(rounds: int, seconds: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
@@ -64,10 +139,10 @@ async def measure(rounds: int, seconds: float) -> tuple[pd.DataFrame, pd.DataFra
             for limit, batch in LIMITS:
                 config = ConsumerConfig(durable_name="measured", max_ack_pending=limit)
                 for workers in WORKERS:
-                    rate = await throughput(js, "ORDERS", config, workers, batch, SERVICE, seconds)
+                    rate = await throughput(js, config, workers, batch, seconds)
                     scaling.append((workers, f"{limit:,} held, {batch} a fetch", rate))
             for name, (consumers, workers, batch) in designs().items():
-                order.append({"design": name} | await race(js, "CUSTOMERS", consumers, workers, batch))
+                order.append({"design": name} | await race(js, consumers, workers, batch))
     finally:
         await nc.close()
         await cluster.close()

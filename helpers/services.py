@@ -10,6 +10,7 @@ import time
 from nats.js.errors import APIError, NoStreamResponseError
 
 from .ledger import Ledger
+from .lesson import retry
 
 
 async def publish_with_retry(js, subject, payload, msg_id, headers=None):
@@ -63,3 +64,24 @@ class InventoryService:
         """Subscribes; the subject of its own comes last."""
         await nc.subscribe("inventory.check", queue="inventory", cb=self.check)
         await nc.subscribe(f"inventory.check.{self.name}", cb=self.check)
+
+
+class PaymentService:
+    """A worker of the group `payment-processor`: hands each order it fetches to `pay(msg)`, which acks it."""
+
+    def __init__(self, js, pay):
+        self.js, self.pay = js, pay
+
+    async def work(self, batch=5):
+        """Works until it is cancelled, through outages; NotFoundError when the consumer is gone."""
+        sub = await self.js.pull_subscribe_bind("payment-processor", "ORDERS")
+        while True:
+            try:
+                messages = await sub.fetch(batch, timeout=0.5)
+            except TimeoutError:
+                continue  # nothing to do: ask again
+            except APIError:  # no leader for now: wait for one; no consumer: raise
+                await retry(sub.consumer_info)
+                continue
+            for msg in messages:
+                await self.pay(msg)

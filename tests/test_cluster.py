@@ -130,7 +130,7 @@ def test_a_cluster_that_is_never_ready_says_what_is_missing(monkeypatch):
     monkeypatch.setattr("helpers.cluster.embedded.ATTEMPTS", 2)
 
     class Deaf(Embedded):
-        first_election, settled = 20, 3  # so that nothing else is missing
+        first_election, grace = 20, 3  # so that nothing else is missing
 
         async def _routed(self):
             return False

@@ -160,3 +160,25 @@ def test_the_count_is_waited_for(cluster, run, monkeypatch):
             await cluster.known("SOURCE", "c", timeout=0.5)
 
     run(scene)
+
+
+def test_settled_waits_for_the_last_acknowledgement(cluster, run):
+    async def scene(contexts):
+        js = contexts[0]
+        await js.add_consumer("SOURCE", durable_name="c")
+        await cluster.known("SOURCE", "c")
+        with pytest.raises(ClusterError, match="not everything in SOURCE was delivered to c and settled"):
+            await cluster.settled("SOURCE", "c", timeout=0.3)
+        sub = await js.pull_subscribe_bind("c", "SOURCE")
+        messages = await sub.fetch(20)
+        with pytest.raises(ClusterError, match="c and settled"):  # all is delivered, nothing acknowledged
+            await cluster.settled("SOURCE", "c", timeout=0.3)
+        waiting = asyncio.create_task(cluster.settled("SOURCE", "c"))
+        for msg in messages:
+            assert not waiting.done()
+            await msg.ack_sync()
+        await waiting
+        with pytest.raises(ClusterError, match="no consumer nobody"):
+            await cluster.settled("SOURCE", "nobody")
+
+    run(scene)

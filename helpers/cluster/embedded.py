@@ -148,7 +148,7 @@ class Embedded(Cluster):
     base = "lessons"  # of the names of its contexts
     context: str | None = None
     first_election = FIRST_ELECTION
-    settled = SETTLED
+    grace = SETTLED
 
     def __init__(self, size: int = 4, sync_interval: str = "2m", links: bool = False) -> None:
         """`links` puts a proxy between every two nodes, for `isolate`; routes are slower for it."""
@@ -179,7 +179,7 @@ class Embedded(Cluster):
                 missing = "no meta leader"
                 if await self._elected(self._longer(self.first_election, attempt)):
                     try:
-                        await self.wait_ready(self._longer(self.settled, attempt))
+                        await self.wait_ready(self._longer(self.grace, attempt))
                         await self._write_contexts()
                         return self
                     except ClusterError as late:

@@ -129,6 +129,16 @@ async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: Cons
     return 0
 
 
+async def _last(js: nats.js.JetStreamContext, stream: str, subject: str) -> int:
+    """The sequence of the last message on a subject of the stream, as its leader says; 0 without one."""
+    try:
+        return (await js.get_last_msg(stream, subject)).seq or 0
+    except NotFoundError as error:
+        if error.err_code != 10037:  # no message found
+            raise
+        return 0
+
+
 class Cluster(ABC):
     """A running cluster. Faults take a node's name and return when they have taken effect."""
 
@@ -339,11 +349,15 @@ class Cluster(ABC):
         async def nothing_left(js: nats.js.JetStreamContext) -> bool:
             try:
                 info = await js.consumer_info(stream, consumer)
+                wanted = info.config.filter_subjects or [info.config.filter_subject or ">"]
+                last = max([await _last(js, stream, subject) for subject in wanted])
             except NotFoundError:
                 raise ClusterError(f"no consumer {consumer} on a stream {stream}") from None
             except (nats.errors.Error, TimeoutError):
                 return False
-            return not info.num_pending and not info.num_ack_pending
+            # The consumer's leader may not have heard yet of what the stream's acknowledged.
+            seen = info.delivered.stream_seq >= last if info.delivered else not last
+            return seen and not info.num_pending and not info.num_ack_pending
 
         nc = await nats.connect(**self.options)
         try:

@@ -20,7 +20,7 @@ class Supercluster(Embedded):
     backend = "embedded supercluster"
     config = CONFIG.with_name("hub.conf")
     base = "lessons-regions"
-    first_election = settled = START
+    first_election = grace = START
 
     def __init__(
         self,

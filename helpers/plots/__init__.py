@@ -53,7 +53,7 @@ from .clustering import (
     truth,
     widest,
 )
-from .consumer_groups import attempts, consumer_outage, lag, live_lag, order, redraw, revenue, scaling, shares
+from .consumer_groups import live_lag, redraw
 from .persistence import ladder, retention
 from .replay import departments, heat_map, positions, rates, recovery, speeds, weekly
 from .request_reply import answered, latency, waterfall

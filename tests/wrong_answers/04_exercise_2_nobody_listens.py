@@ -1,5 +1,5 @@
 recovered = {}
 await js.add_stream(name="TILL", subjects=["till.*"])
-await js.add_consumer("TILL", ConsumerConfig(durable_name="till", max_deliver=2))
+await js.add_consumer("TILL", durable_name="till", max_deliver=2)
 for order in orders(10):
-    await keep("till.new", order.payload(), f"order-{order.id}")
+    await publish_with_retry(js, "till.new", order.payload(), f"order-{order.id}")

@@ -2,8 +2,8 @@ advisory = "$JS.EVENT.ADVISORY.CONSUMER.MAX_DELIVERIES.TILL.till"
 await js.add_stream(name="LETTERS", subjects=[advisory])
 await js.add_stream(name="TILL", subjects=["till.*"])
 for order in orders(10):
-    await keep("till.new", order.payload(), f"order-{order.id}")
-await js.add_consumer("TILL", ConsumerConfig(durable_name="till", max_deliver=2))
+    await publish_with_retry(js, "till.new", order.payload(), f"order-{order.id}")
+await js.add_consumer("TILL", durable_name="till", max_deliver=2)
 sub = await js.pull_subscribe_bind("till", "TILL")
 while not (await js.stream_info("LETTERS")).state.messages:
     try:

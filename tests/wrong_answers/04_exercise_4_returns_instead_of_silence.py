@@ -1,7 +1,9 @@
+import time
+
 await js.add_stream(name="PATIENT", subjects=["patient"])
-config = ConsumerConfig(durable_name="patient", backoff=[1, 3], max_deliver=3)
-await js.add_consumer("PATIENT", config)
-await keep("patient", b"", "the only one")
+limits = dict(durable_name="patient", backoff=[1, 3], max_deliver=3)
+await js.add_consumer("PATIENT", **limits)
+await publish_with_retry(js, "patient", b"", "the only one")
 sub = await js.pull_subscribe_bind("patient", "PATIENT")
 arrivals = []
 while len(arrivals) < 3:

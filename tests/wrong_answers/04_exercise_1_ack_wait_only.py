@@ -1,4 +1,0 @@
-arrivals = []
-await js.add_stream(name="PATIENT", subjects=["patient"])
-config = ConsumerConfig(durable_name="patient", ack_wait=1, max_deliver=3)
-await js.add_consumer("PATIENT", config)

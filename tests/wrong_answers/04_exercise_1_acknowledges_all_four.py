@@ -1,0 +1,8 @@
+await js.add_stream(name="DESK", subjects=["desk"])
+await js.add_consumer("DESK", durable_name="desk")
+for n in range(8):
+    await publish_with_retry(js, "desk", b"", f"desk-{n}")
+await cluster.known("DESK", "desk")
+worker = await js.pull_subscribe_bind("desk", "DESK")
+for msg in await worker.fetch(4):
+    await msg.ack_sync()

@@ -1,4 +1,0 @@
-arrivals = []
-await js.add_stream(name="PATIENT", subjects=["patient"])
-config = ConsumerConfig(durable_name="patient", backoff=[1, 3], max_deliver=4)
-await js.add_consumer("PATIENT", config)

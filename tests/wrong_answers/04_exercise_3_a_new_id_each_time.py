@@ -1,0 +1,7 @@
+import uuid
+
+await js.add_stream(name="BILLS", subjects=["bills.*"])
+
+
+async def bill(order):
+    await publish_with_retry(js, "bills.new", order.payload(), str(uuid.uuid4()))

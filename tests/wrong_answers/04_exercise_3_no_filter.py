@@ -1,7 +1,0 @@
-transform = SubjectTransform(src="lanes.*", dest="lanes.{{partition(3,1)}}.{{wildcard(1)}}")
-await js.add_stream(name="LANES", subjects=["lanes.*"], subject_transform=transform)
-for order in orders(30):
-    await keep(f"lanes.{order.customer}", order.payload(), f"order-{order.id}")
-for lane in range(3):
-    config = ConsumerConfig(durable_name=f"lane-{lane}", max_ack_pending=1)
-    await js.add_consumer("LANES", config)

@@ -1,3 +1,0 @@
-await js.add_stream(name="LANES", subjects=["lanes.*"])
-for order in orders(30):
-    await keep(f"lanes.{order.customer}", order.payload(), f"order-{order.id}")

@@ -1,0 +1,5 @@
+await js.add_stream(name="BILLS", subjects=["bills.*"])
+
+
+def bill(order):
+    return None

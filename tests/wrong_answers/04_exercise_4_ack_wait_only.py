@@ -1,0 +1,4 @@
+arrivals = []
+await js.add_stream(name="PATIENT", subjects=["patient"])
+limits = dict(durable_name="patient", ack_wait=1, max_deliver=3)
+await js.add_consumer("PATIENT", **limits)
