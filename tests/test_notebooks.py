@@ -11,15 +11,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("0*.ipynb"))
-FIRST_EDITION = {  # not yet rewritten: held to what is stored, not to the form and the measures
-    "02_clustering",
-    "05_message_replay",
-}
-WALKED = [path for path in NOTEBOOKS if path.stem not in FIRST_EDITION]
 TIMING, ALMOST = "\u23f1", "\u2248"
 
 every = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-walked = pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list[nbformat.NotebookNode]:
@@ -154,7 +148,7 @@ def test_exercises_each_with_hint_and_solution(path):
 # -- the form and the measures --------------------------------------------------------------------
 
 
-@walked
+@every
 def test_sections(path):
     assert len(headings(path, 1)) == 1
     second = headings(path, 2)
@@ -193,7 +187,7 @@ def between(path: Path, start: str, end: str) -> list[nbformat.NotebookNode]:
     return found[places[start] : places[end]]
 
 
-@walked
+@every
 def test_further_sections_promise_their_minutes(path):
     further = between(path, "Going further", "Questions people ask")
     titles = 0
@@ -204,7 +198,7 @@ def test_further_sections_promise_their_minutes(path):
     assert titles >= 3
 
 
-@walked
+@every
 def test_questions_are_short_and_answered_by_output(path):
     questions = between(path, "Questions people ask", "In practice")
     titles = [c for c in questions if c.cell_type == "markdown" and "### " in c.source]
@@ -218,7 +212,7 @@ def test_questions_are_short_and_answered_by_output(path):
         assert any(c.get("outputs") for c in questions[place:until]), f"no output answers {title.source}"
 
 
-@walked
+@every
 def test_predictions_offer_answers_and_are_answered_in_words(path):
     found = nbformat.read(path, as_version=4).cells
     for place, cell in enumerate(found):
@@ -229,15 +223,17 @@ def test_predictions_offer_answers_and_are_answered_in_words(path):
             assert any(later.cell_type == "markdown" for later in found[place + 1 : place + 6]), cell.source
 
 
-CORE = {"median": 4, "p90": 9, "max": 15, "functions and classes": 8, "honest minutes": 50,
+CORE = {"code lines": 150, "median": 4, "p90": 9, "max": 15, "functions and classes": 8, "honest minutes": 50,
         "verdicts shown": 0, "helper vocabulary": 16, "cells that show more than one thing": 3}  # fmt: skip
 WHOLE = {"median": 4, "p90": 10, "max": 18, "verdicts shown": 3, "cells that show more than one thing": 8}
 
 
-@walked
+@every
 def test_measures(path):
     found = notebook_measures.measure(str(path))
-    limits = {"core": CORE | {"code lines": 170 if path.stem.startswith("02") else 150}, "whole": WHOLE}
+    # Lesson 2's core breaks things in seven ways, each a word of the stage: not hidden to meet the limit.
+    more = {"code lines": 170, "helper vocabulary": 20} if path.stem.startswith("02") else {}
+    limits = {"core": CORE | more, "whole": WHOLE}
     over = {
         f"{part}, {name}": (found[part][name], limit)
         for part, names in limits.items()
@@ -258,7 +254,7 @@ def test_measures(path):
     assert abs(promised - honest) <= promised / 10, f"{promised} minutes promised, {honest} honest ones"
 
 
-@walked
+@every
 def test_code_fits_the_page(path):
     for cell in cells(path, "code"):
         assert cell.source.strip(), f"[{cell.execution_count}] is empty"
@@ -266,7 +262,7 @@ def test_code_fits_the_page(path):
             assert len(line) <= 88, f"[{cell.execution_count}] {line}"
 
 
-@walked
+@every
 def test_no_cell_loops_over_an_exception(path):
     """Only two may: the careful publisher of lesson 1, and nothing else (design: a retry is taught once)."""
     looping = []

@@ -7,7 +7,7 @@ import sys
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell
-from test_notebooks import ROOT, WALKED
+from test_notebooks import NOTEBOOKS, ROOT
 
 AGAIN = "await nc.close()\n%reset -f"  # what a fresh kernel would be, on the same cluster
 
@@ -33,7 +33,7 @@ def after(cells: list[nbformat.NotebookNode]) -> str | None:
 
 
 @pytest.mark.sections
-@pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_each_section_after_connect_alone(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
     found = parts(notebook)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_notebooks import FIRST_EDITION, NOTEBOOKS
+from test_notebooks import NOTEBOOKS
 
 ROOT = Path(__file__).parents[1]
 DEFINITION = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -44,8 +44,6 @@ def test_every_character_has_a_lesson():
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_character_is_the_code_of_its_cell(name):
     (path,) = (path for path in NOTEBOOKS if path.stem.startswith(INTRODUCED[name]))
-    if path.stem in FIRST_EDITION:
-        pytest.skip("its lesson is not yet rewritten")
     cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
     found = [defined(cell.source)[name] for cell in cells if name in defined(cell.source)]
     assert found == [SERVICES[name]]

@@ -5,7 +5,7 @@ import time
 import nbformat
 import pytest
 from test_kernels import kernel
-from test_notebooks import WALKED, tags
+from test_notebooks import NOTEBOOKS, tags
 from test_sections import after, parts
 
 LONG = 3  # seconds
@@ -33,7 +33,7 @@ def stopped(running, cell) -> bool:
 
 
 @pytest.mark.sections
-@pytest.mark.parametrize("path", WALKED, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_stop_then_connect_and_the_section_again(path):
     found = parts(nbformat.read(path, as_version=4))
     code = {title: [c for c in cells if c.cell_type == "code"] for title, cells in found.items()}

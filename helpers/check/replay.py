@@ -1,15 +1,14 @@
 """The exercises of notebook 05."""
 
-from collections import Counter
-
 from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from ..orders import orders
-from . import Outcome, consumer_of, correct, not_attempted, not_yet, stream_of
+from . import Outcome, consumer_of, correct, exercise, not_attempted, not_yet, stream_of
 
 
-async def from_noon(js: JetStreamContext) -> Outcome:
+@exercise
+async def from_moment(js: JetStreamContext) -> Outcome:
     """Exercise 1: `since` replays HISTORY from the moment message 60 of 100 was stored, without acks."""
     info = await stream_of(js, "HISTORY")
     if info is None:
@@ -37,6 +36,7 @@ async def from_noon(js: JetStreamContext) -> Outcome:
     return correct("`since` replays 41 messages, the first of them number 60.")
 
 
+@exercise
 async def rewound(js: JetStreamContext) -> Outcome:
     """Exercise 2: the durable `cashier` of TILL had acknowledged all 50 and is set back to 21."""
     info = await stream_of(js, "TILL")
@@ -62,27 +62,63 @@ async def rewound(js: JetStreamContext) -> Outcome:
     return correct("`cashier` goes on with message 21 and has 30 to do.")
 
 
-async def purged(js: JetStreamContext) -> Outcome:
-    """Exercise 3: of 200 orders in TILLS, store 381 keeps its last three, every other store all."""
+@exercise
+async def resumed(js: JetStreamContext, total: int | None) -> Outcome:
+    """Exercise 3: BOOKS has 200 orders, `tail` brings 151 to 200, `total` is all of them in cents."""
+    info = await stream_of(js, "BOOKS")
+    if info is None:
+        return not_attempted("the cluster has no stream BOOKS yet.")
+    if info.state.last_seq != 200:
+        return not_yet(f"BOOKS has stored {info.state.last_seq} messages, the task is about orders(200).")
+    consumer = await consumer_of(js, "BOOKS", "tail")
+    if consumer is None:
+        return not_yet("BOOKS stands, but has no consumer `tail`.")
+    brings = consumer.delivered.consumer_seq + consumer.num_pending
+    if brings != 50:
+        return not_yet(f"`tail` brings {brings} messages; behind the snapshot there are 50.")
+    if total is None:
+        return not_yet("`tail` brings the right fifty; what do they and the snapshot sum to, in `total`?")
+    off = total - sum(order.cents for order in orders(200))
+    if 0 < abs(off) < 50:
+        return not_yet(f"`total` is {off:+} cents off: what makes whole cents of 19.99 dollars?")
+    if off:
+        return not_yet(f"`total` is {off:+} cents off: does it hold the snapshot and the tail, in cents?")
+    return correct("fifty messages instead of two hundred, and the same total to the cent.")
+
+
+@exercise
+async def erased(js: JetStreamContext) -> Outcome:
+    """Exercise 4: of 200 orders in TILLS those of customer 900 are gone, all others are there."""
     info = await stream_of(js, "TILLS")
     if info is None:
         return not_attempted("the cluster has no stream TILLS yet.")
-    before = Counter(f"tills.{order.store}" for order in orders(200))
     if info.state.last_seq != 200:
-        return not_yet(f"TILLS has stored {info.state.last_seq} messages, the task is about 200.")
-    now = info.state.subjects or {}
-    if now == before:
-        return not_yet(f"all 200 orders are there, {now['tills.381']} of them of store 381.")
-    others = sum(count for subject, count in before.items() if subject != "tills.381")
-    left = sum(count for subject, count in now.items() if subject != "tills.381")
-    if left != others:
-        return not_yet(f"the other stores have {left} of their {others} orders left: what did you filter by?")
-    if now.get("tills.381", 0) != 3:
-        return not_yet(f"store 381 keeps {now.get('tills.381', 0)} orders, not 3.")
-    last = [seq for seq, order in enumerate(orders(200), 1) if order.store == 381][-3:]
-    for seq in last:
+        return not_yet(f"TILLS has stored {info.state.last_seq} messages, the task is about orders(200).")
+    subjects = [f"tills.{order.store}" for order in orders(200)]
+    if not set(info.state.subjects or {}) <= set(subjects):
+        return not_yet("an order belongs on the subject `tills.<store>`.")
+    theirs = {seq for seq, order in enumerate(orders(200), 1) if order.customer == 900}
+    held = {subject: subjects.count(subject) for subject in set(subjects)}
+    if info.state.subjects == held:
+        return not_yet(f"all 200 orders are there, {len(theirs)} of them customer 900's.")
+    left = await _left(js, "TILLS", theirs)
+    others = info.state.messages - len(left)
+    if others != 200 - len(theirs):
+        return not_yet(
+            f"of the {200 - len(theirs)} orders of others {others} are left: what does a purge go by?"
+        )
+    if left:
+        return not_yet(f"message {min(left)} is customer 900's, and still there: sequences start at 1.")
+    return correct("customer 900 is gone from the stream and its file, the other 196 orders are there.")
+
+
+async def _left(js: JetStreamContext, stream: str, seqs: set[int]) -> set[int]:
+    """Those of the sequences that the stream still holds."""
+    left = set()
+    for seq in seqs:
         try:
-            await js.get_msg("TILLS", seq)
+            await js.get_msg(stream, seq)
         except NotFoundError:
-            return not_yet(f"three orders of store 381 are left, but number {seq}, one of its last, is gone.")
-    return correct("store 381 keeps its last three orders, the other stores keep all.")
+            continue
+        left.add(seq)
+    return left

@@ -4,10 +4,12 @@ import asyncio
 import base64
 import io
 import time
+from collections import Counter
 
 import ipywidgets as widgets
 from matplotlib import pyplot as plt
 from nats.js import JetStreamContext
+from nats.js.api import ClusterInfo, PeerInfo
 
 from .. import monitor
 from ..cluster.interface import Cluster, poll
@@ -31,7 +33,7 @@ class Panel(widgets.VBox):
         self._acks: list[float] = []
         self._tasks: set[asyncio.Task] = set()
         self._closing = False
-        self._placed: tuple[str | None, list[str]] = (None, [])
+        self._group: ClusterInfo | None = None
         self._picture = widgets.HTML()
         self._said = widgets.Label("Click a button, and watch the acknowledgements below the picture.")
         self.buttons = {(node.name, action): self._button(node.name, action)
@@ -44,7 +46,7 @@ class Panel(widgets.VBox):
         super().__init__([self._picture, *rows, self._said])
 
     def __repr__(self) -> str:
-        return f"Panel of {len(self._cluster.nodes)} nodes: needs JupyterLab to be seen"
+        return f"Panel of {len(self._cluster.nodes)} nodes: run this cell to see it"
 
     def _button(self, node: str, action: str) -> widgets.Button:
         button = widgets.Button(
@@ -131,17 +133,24 @@ class Panel(widgets.VBox):
             await asyncio.sleep(0.5)
 
     async def _draw(self) -> None:
-        nodes = await monitor.nodes(self._cluster)
-        nodes["state"] = nodes.index.map(await self.states())
+        routez, jsz = await asyncio.gather(*(monitor.page(self._cluster, p) for p in ("/routez", "/jsz")))
+        routes = {
+            node: page and [route["remote_name"] for route in page.get("routes") or []]
+            for node, page in routez.items()
+        }
+        told = Counter((page or {}).get("meta_cluster", {}).get("leader") for page in jsz.values())
+        del told[None]
+        meta = told.most_common(1)[0][0] if told else None  # who was cut off may still think that it leads
         try:
-            cluster = (await self._js.stream_info(self._stream)).cluster
-            self._placed = (cluster.leader or None, [peer.name for peer in cluster.replicas or []])
-        except Exception:
-            self._placed = (None, [*filter(None, [self._placed[0]]), *self._placed[1]])
+            self._group = (await self._js.stream_info(self._stream)).cluster
+        except Exception:  # nobody answers: the replicas are where they were, and none leads
+            if self._group and self._group.leader:
+                known = [PeerInfo(name=self._group.leader), *(self._group.replicas or [])]
+                self._group = ClusterInfo(leader=None, replicas=known)
         figure, (above, below) = plt.subplots(
             2, 1, figsize=(8, 5), layout="constrained", height_ratios=(4, 1)
         )
-        topology(nodes, {self._stream: self._placed}, above)
+        topology(routes, {self._stream: self._group}, meta, await self.states(), above)
         now = time.perf_counter()
         recent = [ack - now for ack in self._acks if now - ack < WINDOW]
         below.eventplot(recent, colors=BLUE, linewidths=0.8)

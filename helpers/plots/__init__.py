@@ -41,19 +41,7 @@ def show(ax: Axes) -> None:
     plt.close(figure)
 
 
-from .clustering import (
-    catch_up,
-    gaps,
-    health,
-    region_latency,
-    rolling,
-    sides,
-    spread,
-    topology,
-    truth,
-    widest,
-)
+from .clustering import topology
 from .consumer_groups import live_lag, redraw
 from .persistence import ladder, retention
-from .replay import departments, heat_map, positions, rates, recovery, speeds, weekly
 from .request_reply import answered, latency, waterfall

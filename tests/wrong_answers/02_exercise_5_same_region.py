@@ -1,0 +1,16 @@
+from nats.js.api import StreamSource
+
+from helpers.cluster.supercluster import open_supercluster
+
+supercluster = await open_supercluster(tiebreaker=True)
+us = await nats.connect(**supercluster.options_in("us-east"))
+js_us = us.jetstream(domain=supercluster.domain)
+await supercluster.delete_streams(js_us, "SALES", "SALES_COPY")
+home = Placement(cluster="us-east")
+await js_us.add_stream(name="SALES", subjects=["sales"], num_replicas=3, placement=home)
+await js_us.add_stream(
+    name="SALES_COPY",
+    mirror=StreamSource(name="SALES"),
+    num_replicas=3,
+    placement=Placement(cluster="us-east"),
+)
