@@ -100,6 +100,7 @@ def test_panel_by_click(cluster):
                               ("revive", "running"), ("isolate", "isolated")]:  # fmt: skip
             panel.buttons[NODES[2], action].click()
             await poll(lambda state=state: shows(state), 20, f"the panel never showed {state}")
+            assert not plt.get_fignums(), "an open figure: the cell that ends now would show it"
         await panel.next_ack()
         await panel.close_panel()
         assert set((await panel.states()).values()) == {"running"}

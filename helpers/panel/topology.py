@@ -147,10 +147,12 @@ class Panel(widgets.VBox):
             if self._group and self._group.leader:
                 known = [PeerInfo(name=self._group.leader), *(self._group.replicas or [])]
                 self._group = ClusterInfo(leader=None, replicas=known)
+        states = await self.states()
+        # From here to `close` nothing is awaited: a cell that ends meanwhile would show the open figure.
         figure, (above, below) = plt.subplots(
             2, 1, figsize=(8, 5), layout="constrained", height_ratios=(4, 1)
         )
-        topology(routes, {self._stream: self._group}, meta, await self.states(), above)
+        topology(routes, {self._stream: self._group}, meta, states, above)
         now = time.perf_counter()
         recent = [ack - now for ack in self._acks if now - ack < WINDOW]
         below.eventplot(recent, colors=BLUE, linewidths=0.8)
