@@ -9,7 +9,8 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
-.PHONY: help install lab test test-sections test-browser test-docker test-cli cluster cluster-down run lint lock clean
+.PHONY: help install lab reset doctor test test-sections test-browser test-docker test-cli cluster \
+  cluster-down class class-end run lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -19,12 +20,21 @@ install: .venv/installed ## create .venv and install into it
 .venv/installed: requirements.txt requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "Python 3.11 or newer is needed, $(PYTHON) is `$(PYTHON) -V 2>&1`: make lab PYTHON=python3.12" >&2; exit 1; }
+	@echo "Installing JupyterLab, the NATS server and client, pandas and matplotlib into .venv:"
+	@echo "some 600 MB on disk, one to three minutes. It happens once."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.txt
+	@bash -o pipefail -c "$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt \
+	  | { grep --line-buffered -E '^(Downloading|Installing|Successfully)' || true; } | cut -c 1-100"
 	@touch $@
 
-lab: install ## open JupyterLab on the notebooks
-	$(BIN)/jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root)
+lab: install ## open JupyterLab on your own copies of the notebooks, in lab/
+	@$(BIN)/python -m helpers lab
+
+reset: install ## put your copies back to the start, one or all, and keep yours: make reset NB=02
+	@$(BIN)/python -m helpers reset $(NB)
+
+doctor: install ## look at this machine, and say what to repair
+	@$(BIN)/python -m helpers doctor
 
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest $(TWO)
@@ -45,6 +55,13 @@ cluster: install ## start the four nodes in Docker; the notebooks then use them
 
 cluster-down: ## end them and keep their data
 	$(COMPOSE) $(PROFILES) down $(DOWN)
+
+class: install ## a cluster for a room, an account each: make class STUDENTS=30 LISTEN=0.0.0.0 NAME=10.0.0.7
+	@$(BIN)/python -m helpers.classroom start --students $(or $(STUDENTS),30) \
+	  $(if $(LISTEN),--listen $(LISTEN)) $(if $(NAME),--host $(NAME))
+
+class-end: install ## end its servers; accounts and data stay
+	@$(BIN)/python -m helpers.classroom end
 
 test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'

@@ -1,0 +1,63 @@
+"""Every link of the README and the documents leads somewhere, down to the heading."""
+
+import re
+from urllib.parse import unquote
+
+import nbformat
+import pytest
+from test_notebooks import NOTEBOOKS, ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def headings(path) -> set[str]:
+    """What JupyterLab makes of a notebook's or a document's headings: blanks become hyphens."""
+    if path.suffix == ".ipynb":
+        cells = nbformat.read(path, as_version=4).cells
+        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    else:
+        text = path.read_text(encoding="utf-8")
+    return {
+        title.replace("`", "").replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links(path):
+    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
+        if link.startswith("http"):
+            continue
+        target, _, heading = link.partition("#")
+        there = (path.parent / target).resolve()
+        assert there.exists(), link
+        assert not heading or unquote(heading) in headings(there), link
+
+
+def test_each_promise_of_the_original_leads_to_a_heading():
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| promise | kept in |")[2]
+    rows = [
+        line
+        for line in table.partition("\n\n")[0].splitlines()
+        if line.startswith("| ") and "---" not in line
+    ]
+    assert len(rows) >= 28
+    assert all("](" in row or "*In practice*" in row for row in rows)
+    for lesson in NOTEBOOKS:
+        assert table.count(f"(notebooks/{lesson.name}#") >= 4, lesson.name
+
+
+def test_minutes_are_those_of_the_lessons():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    instructors = (ROOT / "docs" / "instructors.md").read_text(encoding="utf-8")
+    welcome = (ROOT / "notebooks" / "welcome.ipynb").read_text(encoding="utf-8")
+    for lesson in NOTEBOOKS:
+        promised = re.search(r"\*\*Time:\*\* (\d+)", lesson.read_text(encoding="utf-8"))[1]
+        for text in (readme, welcome):
+            row = next(
+                line
+                for line in text.splitlines()
+                if f"({'notebooks/' * (text is readme)}{lesson.name})" in line
+            )
+            assert re.search(rf"\| {promised} \|", row), row
+        number = lesson.name[1]
+        assert re.search(rf"^\| {number} .*\| {promised} \|", instructors, re.MULTILINE), number
