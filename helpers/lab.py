@@ -44,6 +44,7 @@ def commit() -> str:
 def lay(original: Path) -> Path:
     """Writes the copy of one notebook: no outputs, no counts, and what it was made from."""
     notebook = read(original)
+    notebook["metadata"].pop("widgets", None)  # the state of the panels is an output, too
     notebook["metadata"]["copied_from"] = {"commit": commit(), "sources": sources(notebook)}
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":
