@@ -94,3 +94,28 @@ def test_it_leads_to_every_lesson():
         assert re.search(rf"^\|.*\]\({lesson.name}\).*\| \d+ \|$", form.prose(PATH), re.MULTILINE), (
             lesson.name
         )
+
+
+def glossary() -> list[str]:
+    table = next(
+        cell.source for cell in form.cells(PATH, "markdown") if cell.source.startswith("## Glossary")
+    )
+    rows = re.findall(r"^\| ([^|]+) \| [^|]+ \|$", table, re.MULTILINE)[2:]
+    return [term for row in rows for term in row.split(", ")]
+
+
+@pytest.mark.parametrize("term", glossary())
+def test_a_term_is_in_bold_where_the_course_first_says_it(term):
+    """Titles, promises, links and code aside."""
+    assert len(glossary()) == 27
+    word = re.compile(rf"\b{term}s?\b", re.IGNORECASE)
+    for lesson in LESSONS:
+        for cell in form.cells(lesson, "markdown")[1:]:
+            prose = re.sub(
+                r"```.*?```|`[^`]*`|^#[^\n]*$|\[[^]]*\]\([^)]*\)", "", cell.source, flags=re.DOTALL | re.MULTILINE
+            )
+            if word.search(prose):
+                bold = {said for said in re.findall(r"\*\*([^*]+)\*\*", prose) if word.fullmatch(said)}
+                assert bold, f"{lesson.stem}: {prose[:300]}"
+                return
+    pytest.fail(f"no lesson says {term}")
