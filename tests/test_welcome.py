@@ -112,7 +112,10 @@ def test_a_term_is_in_bold_where_the_course_first_says_it(term):
     for lesson in LESSONS:
         for cell in form.cells(lesson, "markdown")[1:]:
             prose = re.sub(
-                r"```.*?```|`[^`]*`|^#[^\n]*$|\[[^]]*\]\([^)]*\)", "", cell.source, flags=re.DOTALL | re.MULTILINE
+                r"```.*?```|`[^`]*`|^#[^\n]*$|\[[^]]*\]\([^)]*\)",
+                "",
+                cell.source,
+                flags=re.DOTALL | re.MULTILINE,
             )
             if word.search(prose):
                 bold = {said for said in re.findall(r"\*\*([^*]+)\*\*", prose) if word.fullmatch(said)}

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from . import COLOURS, HATCHES, LINES, MARKERS, axes, describe
+from . import COLOURS, LINES, MARKERS, axes, describe
 
 
 def retention(states: pd.DataFrame, marks: dict[str, float]) -> Axes:
@@ -38,19 +38,21 @@ def ladder(rates: pd.DataFrame, title: str) -> Axes:
     ax = axes(height=1 + 0.8 * len(rates))
     ax.grid(axis="y", visible=False)
     ax.grid(axis="x", color="0.9")
-    height = 0.8 / len(rates.columns)
-    for i, (column, colour, hatch) in enumerate(zip(rates, COLOURS, HATCHES, strict=False)):
-        places = np.arange(len(rates)) + (i - (len(rates.columns) - 1) / 2) * height
-        bars = ax.barh(
-            places, rates[column], height * 0.92, label=column, color=colour, hatch=hatch, edgecolor="white"
-        )
-        ax.bar_label(bars, [f" {rate:,.0f}" for rate in rates[column]], fontsize=9)
+    # Dots: a logarithmic axis has no zero for a bar to begin at.
+    for i, (column, colour, marker) in enumerate(zip(rates, COLOURS, MARKERS, strict=False)):
+        places = np.arange(len(rates)) + (i - (len(rates.columns) - 1) / 2) * 0.35
+        ax.plot(rates[column], places, marker, label=column, color=colour, markersize=9)
+        for rate, place in zip(rates[column], places, strict=True):
+            ax.annotate(
+                f"{rate:,.0f}", (rate, place), (8, 0), textcoords="offset points", va="center", fontsize=9
+            )
+    ax.set_ylim(-0.6, len(rates) - 0.4)
     ax.set(xscale="log", title=title, xlabel="messages acknowledged per second (logarithmic)")
     ax.xaxis.set_major_formatter(FuncFormatter(lambda rate, _: f"{rate:,.0f}"))
     ax.set_yticks(range(len(rates)), rates.index)
     ax.invert_yaxis()
     ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.set_xlim(10 ** np.floor(np.log10(rates.min().min())), rates.max().max() * 3)
+    ax.set_xlim(10 ** np.floor(np.log10(rates.min().min())), rates.max().max() * 2)
     ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title=rates.columns.name)
     kind = f" {rates.columns.name}" if rates.columns.name else ""
     steps = "; ".join(
