@@ -95,7 +95,10 @@ def test_run_all_works_twice(notebook, tmp_path):
                     pytest.fail(f"after 300 s still at it, cells by execution count: {page.evaluate(MODEL)}")
                 page.wait_for_function(IDLE, timeout=60_000)
                 found = page.evaluate(MODEL)
-                assert not found["problems"], found["problems"]
+                if found["problems"]:
+                    pytest.fail(
+                        "\n".join("\n".join(o.get("traceback", [])) or str(o) for o in found["problems"])
+                    )
                 assert all(found["counts"]), "a cell did not run"
             page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
         finally:

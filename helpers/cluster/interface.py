@@ -7,7 +7,7 @@ import json
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -292,7 +292,16 @@ class Cluster(ABC):
         pages = (await self.pages("/jsz")).values()
         groups = [page and page.get("meta_cluster", {"leader": "itself"}) for page in pages]
         leaders = {group and group.get("leader") for group in groups}
-        return len(leaders) <= 1 and None not in leaders
+        return len(leaders) <= 1 and None not in leaders and not self._thought_offline(groups)
+
+    def _thought_offline(self, groups: Iterable[dict | None]) -> set[str]:
+        """Nodes to which the meta leader gives no stream: it has not heard of them since they came back."""
+        peers = [peer for group in groups for peer in (group or {}).get("replicas") or []]
+        return {peer["name"] for peer in peers if peer.get("offline")} & {node.name for node in self.nodes}
+
+    async def _all_online(self) -> bool:
+        groups = [(page or {}).get("meta_cluster") for page in (await self.pages("/jsz")).values()]
+        return not self._thought_offline(groups) & {node.name for node in await self._running()}
 
     async def caught_up(self, name: str | None = None, timeout: float = 30) -> None:
         """Returns when every replica (on node `name`) has what the leader of its stream or consumer has.
@@ -414,7 +423,10 @@ class Cluster(ABC):
             return None
 
         try:
-            return await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
+            new = await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
+            if meta:  # a new leader may not have heard yet of a node that came back
+                await poll(self._all_online, 30, f"{new} leads meta, and takes a running node for offline")
+            return new
         finally:
             await nc.close()
 
