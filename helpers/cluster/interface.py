@@ -214,6 +214,8 @@ class Cluster(ABC):
                 poll(self._agreed, timeout, "not every node knows the same meta leader"),
             )
             await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
+            # Once more: nodes that came back one by one may have elected another leader since.
+            await poll(self._agreed, timeout, "not every node knows the same meta leader")
         except BaseException:  # not ready, or interrupted
             await self._gone(js, probe)
             raise
@@ -295,9 +297,16 @@ class Cluster(ABC):
         return len(leaders) <= 1 and None not in leaders and not self._thought_offline(groups)
 
     def _thought_offline(self, groups: Iterable[dict | None]) -> set[str]:
-        """Nodes to which the meta leader gives no stream: it has not heard of them since they came back."""
-        peers = [peer for group in groups for peer in (group or {}).get("replicas") or []]
-        return {peer["name"] for peer in peers if peer.get("offline")} & {node.name for node in self.nodes}
+        """Nodes to which the meta leader gives no stream: not heard of since they, or it, came back.
+
+        Only the leader's page lists the others. One that it has never heard of is missing there.
+        """
+        names = {node.name for node in self.nodes}
+        for group in groups:
+            if group and group.get("replicas"):
+                heard = {peer["name"] for peer in group["replicas"] if not peer.get("offline")}
+                return names - heard - {group["leader"]}
+        return set()
 
     async def _all_online(self) -> bool:
         groups = [(page or {}).get("meta_cluster") for page in (await self.pages("/jsz")).values()]
@@ -418,8 +427,10 @@ class Cluster(ABC):
                 reply = json.loads(
                     (await nc.request(subject if meta else self.api(subject), wish, timeout=2)).data
                 )
-                if "error" in reply and reply["error"]["code"] not in (500, 503):
-                    raise ClusterError(f"{group} stays with {old}: {reply['error']['description']}")
+                error = reply.get("error", {"code": 503})
+                # Who was just elected is "already leader", though not every page says so yet.
+                if error["code"] not in (500, 503) and "already leader" not in error["description"]:
+                    raise ClusterError(f"{group} stays with {old}: {error['description']}")
             return None
 
         try:
