@@ -1,9 +1,12 @@
 """After `known`, the first publish, fetch and consumer_info work through whichever node a client is on."""
 
 import asyncio
+import re
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import nats
+import nbformat
 import pytest
 from nats.js.api import ConsumerConfig, StreamSource
 
@@ -182,3 +185,46 @@ def test_settled_waits_for_the_last_acknowledgement(cluster, run):
             await cluster.settled("SOURCE", "nobody")
 
     run(scene)
+
+
+# -- in what a learner runs, and what the tests run for one ------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+STEPS = re.compile(
+    r"(?P<made>\b(?:add_consumer|pull_subscribe)\()"
+    r"|(?P<known>\bknown\([^)]*,)|(?P<taken>\.fetch\()"
+)
+
+
+def unknown(code: str) -> list[str]:
+    """The lines that fetch from a consumer just made, which another node may not know yet."""
+    found, made = [], None
+    for step in STEPS.finditer(code):
+        if step.lastgroup == "taken" and made:
+            found.append(f"{made} … {code[step.start() :].splitlines()[0]}")
+        made = step[0] if step.lastgroup == "made" else None
+    return found
+
+
+def pieces():
+    """Each code cell, each piece of Python in a text, each wrong answer."""
+    for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        for i, cell in enumerate(nbformat.read(path, as_version=4).cells):
+            if cell.cell_type == "code":
+                yield f"{path.name}, cell {i}", cell.source
+            for piece in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
+                yield f"{path.name}, cell {i}", piece
+    for path in sorted((ROOT / "tests" / "wrong_answers").glob("*.py")):
+        yield path.name, path.read_text(encoding="utf-8")
+
+
+def test_a_new_consumer_is_known_before_it_is_asked():
+    found = {where: lines for where, code in pieces() if (lines := unknown(code))}
+    assert not found
+
+
+def test_one_that_is_not_known_is_seen():
+    made = 'await js.add_consumer("TILL", durable_name="till")\n'
+    assert unknown(made + "await sub.fetch(1)")
+    assert not unknown(made + 'await cluster.known("TILL", "till")\nawait sub.fetch(1)')
+    assert unknown(made + 'await cluster.known("TILL")\nawait sub.fetch(1)')

@@ -4,6 +4,7 @@ await js.add_stream(name="TILL", subjects=["till.*"])
 for order in orders(10):
     await publish_with_retry(js, "till.new", order.payload(), f"order-{order.id}")
 await js.add_consumer("TILL", durable_name="till", max_deliver=2)
+await cluster.known("TILL", "till")
 sub = await js.pull_subscribe_bind("till", "TILL")
 while not (await js.stream_info("LETTERS")).state.messages:
     try:

@@ -1,4 +1,5 @@
 await js.add_stream(name="BILLS", subjects=["bills.*"])
+await cluster.known("BILLS")
 
 
 async def bill(order):
