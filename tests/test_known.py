@@ -191,40 +191,51 @@ def test_settled_waits_for_the_last_acknowledgement(cluster, run):
 
 ROOT = Path(__file__).parents[1]
 STEPS = re.compile(
-    r"(?P<made>\b(?:add_consumer|pull_subscribe)\()"
-    r"|(?P<known>\bknown\([^)]*,)|(?P<taken>\.fetch\()"
+    r"(?P<made>\b(?:add_consumer|pull_subscribe)\((?:[^)]*?durable(?:_name)?=\"(?P<name>[\w-]+))?)"
+    r"|(?P<known>\bknown\([^),]*, *\"?(?P<who>[^)\"]*))|(?P<deleted>\bdelete_streams\()|(?P<taken>\.fetch\()"
 )
 
 
-def unknown(code: str) -> list[str]:
-    """The lines that fetch from a consumer just made, which another node may not know yet."""
+def unknown(code: str, names: set[str]) -> list[str]:
+    """The lines that fetch from a consumer just made, which another node may not know yet.
+
+    `names` are those that cells before have waited for: a durable made again is there already.
+    """
     found, made = [], None
     for step in STEPS.finditer(code):
-        if step.lastgroup == "taken" and made:
+        if step["deleted"]:
+            names.clear()
+        elif step["known"]:
+            names.add(step["who"])
+        elif step["taken"] and made:
             found.append(f"{made} … {code[step.start() :].splitlines()[0]}")
-        made = step[0] if step.lastgroup == "made" else None
+        made = step["made"] if step["made"] and step["name"] not in names else None
     return found
 
 
 def pieces():
-    """Each code cell, each piece of Python in a text, each wrong answer."""
+    """Each code cell, each piece of Python in a text, each wrong answer; with what was known before it."""
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
+        names: set[str] = set()
         for i, cell in enumerate(nbformat.read(path, as_version=4).cells):
             if cell.cell_type == "code":
-                yield f"{path.name}, cell {i}", cell.source
+                yield f"{path.name}, cell {i}", cell.source, names
             for piece in re.findall(r"```python\n(.*?)```", cell.source, re.DOTALL):
-                yield f"{path.name}, cell {i}", piece
+                yield f"{path.name}, cell {i}", piece, set()
     for path in sorted((ROOT / "tests" / "wrong_answers").glob("*.py")):
-        yield path.name, path.read_text(encoding="utf-8")
+        yield path.name, path.read_text(encoding="utf-8"), set()
 
 
 def test_a_new_consumer_is_known_before_it_is_asked():
-    found = {where: lines for where, code in pieces() if (lines := unknown(code))}
+    found = {where: lines for where, code, names in pieces() if (lines := unknown(code, names))}
     assert not found
 
 
 def test_one_that_is_not_known_is_seen():
     made = 'await js.add_consumer("TILL", durable_name="till")\n'
-    assert unknown(made + "await sub.fetch(1)")
-    assert not unknown(made + 'await cluster.known("TILL", "till")\nawait sub.fetch(1)')
-    assert unknown(made + 'await cluster.known("TILL")\nawait sub.fetch(1)')
+    known = 'await cluster.known("TILL", "till")\n'
+    assert unknown(made + "await sub.fetch(1)", set())
+    assert not unknown(made + known + "await sub.fetch(1)", set())
+    assert unknown(made + 'await cluster.known("TILL")\nawait sub.fetch(1)', set())
+    assert not unknown(made + "await sub.fetch(1)", {"till"})
+    assert unknown('await cluster.delete_streams(js, "TILL")\n' + made + "await sub.fetch(1)", {"till"})
