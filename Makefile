@@ -10,7 +10,7 @@ TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
 .PHONY: help install lab reset doctor test test-sections test-browser test-docker test-cli cluster \
-  cluster-down class class-end run lint lock clean
+  cluster-down class class-end run site diagrams lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -63,13 +63,21 @@ class: install ## a cluster for a room, an account each: make class STUDENTS=30 
 class-end: install ## end its servers; accounts and data stay
 	@$(BIN)/python -m helpers.classroom end
 
-test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium
+test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium; open the pages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	$(BIN)/pytest -m browser -n 2 tests/test_browser.py
+	$(BIN)/pytest -m browser -n 2 tests/test_browser.py tests/test_site.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \
 	  --ExecutePreprocessor.record_timing=False notebooks/$(NB).ipynb
+
+site: install ## write the executed notebooks and the documents as pages to read offline, in site/
+	$(BIN)/python docs/site/build.py
+	@echo "open site/index.html"
+
+diagrams: install ## draw the notebooks' Mermaid diagrams for the site, in headless Chromium
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
+	$(BIN)/python docs/site/diagrams.py
 
 lint: install ## check the style of code and notebooks
 	$(BIN)/ruff check .
