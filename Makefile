@@ -10,7 +10,7 @@ TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
 .PHONY: help install lab reset doctor test test-sections test-browser test-docker test-cli cluster \
-  cluster-down class class-end run site diagrams lint lock clean
+  cluster-down class class-end run site diagrams bench soak lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +78,14 @@ site: install ## write the executed notebooks and the documents as pages to read
 diagrams: install ## draw the notebooks' Mermaid diagrams for the site, in headless Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	$(BIN)/python docs/site/diagrams.py
+
+bench: install ## measure everything side by side, twenty minutes, and write docs/benchmarks.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/peers natsrpy==0.1.4 || true
+	PYTHONPATH=build/peers $(BIN)/python -m benchmarks $(PARTS)
+
+soak: install ## break nodes at random for half an hour while orders are published and paid, and count
+	for seed in $(or $(SEEDS),1 2 3 4 5); do $(BIN)/python tests/faults/soak.py --seed $$seed --faults $(or $(FAULTS),12) \
+	  --backend $(or $(BACKEND),embedded) || exit 1; done
 
 lint: install ## check the style of code and notebooks
 	$(BIN)/ruff check .

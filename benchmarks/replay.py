@@ -11,12 +11,14 @@ import argparse
 import asyncio
 import importlib.util
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
 from functools import partial
+from urllib.parse import urlsplit
 
 import nats
 import pandas as pd
@@ -66,7 +68,8 @@ async def by_rust(urls: list[str], count: int) -> pd.DataFrame:
     from natsrpy import Nats
     from natsrpy.js import AckPolicy, PullConsumerConfig
 
-    nc = Nats(addrs=urls)
+    login = urlsplit(urls[0])
+    nc = Nats(addrs=urls, user_and_pass=(login.username, login.password))
     await nc.startup()
     js = await nc.jetstream()
     stream = await js.streams.get(STREAM)
@@ -136,12 +139,16 @@ async def main(count: int, rounds: int) -> None:
             await bulk.publish(nc, ((name.lower(), bytes(256), None) for _ in range(size)))
         await positions(js, sizes, 25)
         leader = (await js.stream_info(STREAM)).cluster.leader
-        url = cluster.node(leader).url  # all techniques there: a route between would be measured too
+        # All techniques there: a route between would be measured too. With the password, in the environment.
+        login = f"{nc.options['user']}:{nc.options['password']:s}"
+        url = cluster.node(leader).url.replace("//", f"//{login}@")
         found: dict[str, list[dict]] = {name: [] for name in names}
         for _ in range(rounds):
             for name in names:
-                child = [sys.executable, __file__, "--one", name, "--count", str(count), "--urls", url]
-                out = await asyncio.to_thread(subprocess.run, child, capture_output=True, text=True)
+                child = [sys.executable, __file__, "--one", name, "--count", str(count)]
+                out = await asyncio.to_thread(
+                    subprocess.run, child, capture_output=True, text=True, env=os.environ | {"NATS_URL": url}
+                )
                 if out.returncode:
                     raise SystemExit(f"{name} failed:\n{out.stderr}")
                 found[name].append(json.loads(out.stdout))
@@ -163,6 +170,5 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--one", help=argparse.SUPPRESS)
-    parser.add_argument("--urls", nargs="*", help=argparse.SUPPRESS)
     a = parser.parse_args()
-    asyncio.run(one(a.one, a.urls, a.count) if a.one else main(a.count, a.rounds))
+    asyncio.run(one(a.one, [os.environ["NATS_URL"]], a.count) if a.one else main(a.count, a.rounds))
