@@ -9,8 +9,14 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 TWO := -n 2 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
+# A kit (make kit) brings its packages along: nothing is then asked of a network.
+ifneq ($(wildcard wheels),)
+export PIP_NO_INDEX := 1
+export PIP_FIND_LINKS := $(CURDIR)/wheels
+endif
+
 .PHONY: help install lab reset doctor test test-sections test-browser test-docker test-cli cluster \
-  cluster-down class class-end run site diagrams bench soak lint lock clean
+  cluster-down class class-end run site diagrams kit bench soak lint lock clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -78,6 +84,14 @@ site: install ## write the executed notebooks and the documents as pages to read
 diagrams: install ## draw the notebooks' Mermaid diagrams for the site, in headless Chromium
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
 	$(BIN)/python docs/site/diagrams.py
+
+kit: site ## pack everything for machines of this kind that have no network: build/nats-patterns-kit.tar.gz
+	rm -rf build/nats-patterns-kit && mkdir -p build/nats-patterns-kit
+	git archive HEAD | tar -x -C build/nats-patterns-kit
+	cp -R site build/nats-patterns-kit/site
+	grep -v '^-' requirements.txt | $(BIN)/python -m pip download --quiet --disable-pip-version-check \
+	  --dest build/nats-patterns-kit/wheels -c requirements.lock -r /dev/stdin setuptools==80.9.0
+	tar -C build -czf build/nats-patterns-kit.tar.gz nats-patterns-kit && rm -r build/nats-patterns-kit
 
 bench: install ## measure everything side by side, twenty minutes, and write docs/benchmarks.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade --target build/peers natsrpy==0.1.4 || true

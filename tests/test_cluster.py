@@ -439,3 +439,8 @@ def test_external_takes_credentials_from_the_url(monkeypatch):
                 await attached(monkeypatch, f"nats://learner:wrong@{host}").start()
 
     asyncio.run(run())
+
+
+def test_one_server_is_no_cluster():
+    with pytest.raises(ClusterError, match="1 is no cluster: .* size=2"):
+        asyncio.run(open_cluster("embedded", size=1))

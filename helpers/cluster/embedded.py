@@ -153,6 +153,8 @@ class Embedded(Cluster):
     def __init__(self, size: int = 4, sync_interval: str = "2m", links: bool = False) -> None:
         """`links` puts a proxy between every two nodes, for `isolate`; routes are slower for it."""
         super().__init__()
+        if size < 2:
+            raise ClusterError(f"{size} is no cluster: with routes there are at least two servers, size=2")
         self._size = size
         self._links: dict[str, tuple[str, str]] | None = {} if links else None  # name: its two ends
         self._sync = sync_interval
