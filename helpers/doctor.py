@@ -41,7 +41,14 @@ def python() -> Check:
 
 
 def packages() -> Check:
-    wanted = re.findall(r"^([\w-]+)==(\S+)", REQUIREMENTS.read_text(encoding="utf-8"), re.MULTILINE)
+    pinned = re.compile(
+        r'^([\w-]+)(?:\[\w+\])?==(\S+)(?: *; python_version (<|>=) "3\.(\d+)")?', re.MULTILINE
+    )
+    wanted = [
+        (name, version)
+        for name, version, than, minor in pinned.findall(REQUIREMENTS.read_text(encoding="utf-8"))
+        if not than or (sys.version_info < (3, int(minor))) == (than == "<")
+    ]
     have = {d.metadata["Name"].lower(): d.version for d in metadata.distributions() if d.metadata["Name"]}
     missing = [name for name, _ in wanted if name.lower() not in have]
     other = [f"{name} {have[name.lower()]}" for name, version in wanted

@@ -442,5 +442,5 @@ def test_external_takes_credentials_from_the_url(monkeypatch):
 
 
 def test_one_server_is_no_cluster():
-    with pytest.raises(ClusterError, match="1 is no cluster: .* size=2"):
+    with pytest.raises(ClusterError, match=r"1 is no cluster: .* size=2"):
         asyncio.run(open_cluster("embedded", size=1))

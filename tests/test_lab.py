@@ -84,3 +84,12 @@ def test_what_is_amiss_comes_with_its_repair(monkeypatch):
     assert proxy.found == "set" and "NO_PROXY" in proxy.note and "3128" not in proxy.line
     assert "division by zero" in broken.line, "a check that breaks is a line, not a traceback"
     assert doctor.main() == 1
+
+
+def test_the_doctor_misses_what_this_python_needs(monkeypatch):
+    monkeypatch.setattr(doctor.metadata, "distributions", lambda: [])
+    missing = doctor.packages().repair.partition(" missing")[0].split(", ")
+    assert "nats-py" in missing
+    assert ("nest-asyncio2" in missing, "nest-asyncio" in missing) == (
+        (True, False) if sys.version_info >= (3, 14) else (False, True)
+    )
