@@ -1,12 +1,13 @@
 """Every `nats ...` line of the notebooks and the README, and the mission's checks, with the real CLI."""
 
+import ast
 import asyncio
 import json
 import os
 import re
 import shlex
 from collections import defaultdict
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import nats
@@ -141,7 +142,12 @@ async def running(command: str, cluster):
 
 
 # These go on until somebody ends them: what each prints when it has begun.
-ENDLESS = {"sub": "Subscribing on", "subscribe": "Subscribing on", "stream view": r"\[1\] Subject:"}
+ENDLESS = {
+    "sub": "Subscribing on",
+    "subscribe": "Subscribing (on|to)",
+    "reply": "Listening on",
+    "stream view": r"\[1\] Subject:",
+}
 
 
 def test_there_are_lines_to_run():
@@ -163,6 +169,71 @@ def test_every_line_runs(name):
                 assert code == 0, f"{command}\n{out}"
 
     asyncio.run(each())
+
+
+def cheat_sheet() -> list[tuple[list[str], list[str]]]:
+    """The rows of the welcome's cheat sheet: the calls of nats-py, the `nats` command of the same."""
+    cells = nbformat.read(ROOT / "notebooks" / "welcome.ipynb", as_version=4).cells
+    [text] = [cell.source for cell in cells if cell.source.startswith("## Cheat sheet")]
+    rows = [row.split(" | ")[1:] for row in text.splitlines() if row.startswith("| ") and "`" in row]
+    found = [tuple(re.findall(r"`([^`]+)`", column) for column in row) for row in rows[1:]]
+    # What makes something stands before what uses it, and who answers before who asks.
+    return sorted(found, key=lambda row: not re.search(r"add_stream|add_consumer|queue=", " ".join(row[0])))
+
+
+def test_the_cheat_sheet_does_what_it_says():
+    async def each():
+        cluster = await Embedded().start()
+        try:
+            nc = await nats.connect(**cluster.options)
+            js = nc.jetstream(domain=cluster.domain)
+            rows = cheat_sheet()
+            assert len(rows) >= 12
+            await in_python(rows, cluster, nc, js)
+            async with AsyncExitStack() as stack:
+                for command in [command for _, commands in rows for command in commands]:
+                    if not command.startswith("nats "):
+                        assert command == "Ctrl+C"  # drain: nothing to run
+                        continue
+                    command += " --context lessons"
+                    if "--count 10" in command:  # so that there are ten
+                        await run("nats pub --jetstream orders.new {} --count 10 --context lessons", cluster)
+                    endless = [text for verb, text in ENDLESS.items() if command.startswith(f"nats {verb} ")]
+                    if endless:
+                        printed = await stack.enter_async_context(running(command, cluster))
+                        await printed(endless[0])
+                        continue
+                    code, out = await run(command, cluster)
+                    assert code == 0, f"{command}\n{out}"
+        finally:
+            await cluster.close()
+
+    asyncio.run(each())
+
+
+async def in_python(rows, cluster, nc, js):
+    """The same twelve with nats-py; afterwards ORDERS is gone."""
+
+    async def answer(msg):
+        await msg.respond(b"yes")
+
+    names = {"nc": nc, "js": js, "data": b"{}", "answer": answer}
+    for call in [call for calls, _ in rows for call in calls]:
+        if call.startswith("headers="):
+            call = f'await js.publish("orders.new", data, {call})'
+        code = compile(call, call, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+        if (found := eval(code, names)) is not None:
+            await found
+        if "add_stream" in call:
+            await cluster.known("ORDERS")
+            await js.publish("orders.new", b"{}")
+        if "add_consumer" in call:
+            await cluster.known("ORDERS", "payment-processor")
+        if "drain()" in call:
+            assert nc.is_closed
+    other = await nats.connect(**cluster.options)
+    await cluster.delete_streams(other.jetstream(domain=cluster.domain), "ORDERS")
+    await other.close()
 
 
 # -- the mission's three tests, to the letter, and what they really show ----------------------------
