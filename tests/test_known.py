@@ -275,3 +275,10 @@ def test_a_refused_name_that_is_tried_again_is_seen():
     assert taken_again(tried + tried)
     assert not taken_again(tried + 'await cluster.delete_streams(js, "ORDERS")\n' + tried)
     assert not taken_again(tried + tried.replace("late", "part"))
+
+
+def test_a_fetch_that_is_to_fail_asks_for_one():
+    """nats-py raises TimeoutError or returns an empty list from a fetch of more, as the clocks have it."""
+    several = re.compile(r"with refused\(\):\n +(?:await )?[\w.]+\.fetch\((?!1[,)])")
+    assert several.search("with refused():\n    await sub.fetch(10, timeout=0.3)")
+    assert not [where for where, code, _ in pieces() if several.search(code)]
