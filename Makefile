@@ -5,8 +5,9 @@ BIN := .venv/bin
 .DEFAULT_GOAL := help
 
 COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
-# Elections are idle time, so two files run side by side, each with a cluster of its own. Bare pytest does not.
-TWO := -n 2 --dist loadfile
+# Elections are idle time, so three files run side by side, each with a cluster of its own: they keep two cores
+# two thirds busy. Bare pytest does not.
+SIDE_BY_SIDE := -n 3 --dist loadfile
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
 # A kit (make kit) brings its packages along: nothing is then asked of a network.
@@ -43,10 +44,10 @@ doctor: install ## look at this machine, and say what to repair
 	@$(BIN)/python -m helpers doctor
 
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
-	$(BIN)/pytest $(TWO)
+	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-sections: install ## run every section of a lesson after its Connect alone
-	$(BIN)/pytest -m sections -n 2 tests/test_sections.py
+	$(BIN)/pytest -m sections -n 3 tests/test_sections.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker
@@ -71,7 +72,7 @@ class-end: install ## end its servers; accounts and data stay
 
 test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium; open the pages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	$(BIN)/pytest -m browser -n 2 tests/test_browser.py tests/test_site.py
+	$(BIN)/pytest -m browser -n 3 tests/test_browser.py tests/test_site.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

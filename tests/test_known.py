@@ -242,6 +242,32 @@ def test_one_that_is_not_known_is_seen():
     assert unknown('await cluster.delete_streams(js, "TILL")\n' + made + "await sub.fetch(1)", {"till"})
 
 
+SEVERAL = re.compile(r"publish(?:_orders)?\((?P<between>(?:(?!publish)[\s\S])*?)\.fetch\((?!1[,)])")
+
+
+def behind(code: str) -> bool:
+    """Whether it fetches several just published, from a consumer that was there before, on three replicas.
+
+    The consumer may live on another node than the stream's leader, whose acknowledgement is all that a
+    publish waits for: it hands out what it has (two of three, in one run of ten on two busy cores).
+    """
+    begun = "start_over(" in code and "def start_over" not in code
+    replicated = begun or "num_replicas=3" in code
+    return replicated and any("known(" not in found["between"] for found in SEVERAL.finditer(code))
+
+
+def test_a_consumer_has_heard_of_what_is_fetched():
+    found = [where for where, code, _ in pieces() if where.startswith("04") and behind(code)]
+    assert not found
+
+
+def test_one_that_may_lag_behind_is_seen():
+    code = "await start_over()\nawait js.publish('orders.new')\n{}await sub.fetch(3)"
+    assert behind(code.format(""))
+    assert not behind(code.format("await cluster.known('ORDERS', 'c')\n"))
+    assert not behind(code.format("").replace("fetch(3)", "fetch(1)"))
+
+
 REFUSED = re.compile(
     r"with refused\(\):\n +await js\.add_consumer\((?P<stream>[^,]+), durable_name=\"(?P<name>[\w-]+)"
 )
