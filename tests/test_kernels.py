@@ -4,7 +4,6 @@ import json
 import os
 import queue
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -30,6 +29,12 @@ print(json.dumps({
     "states": await cluster.states(),
 }))
 """
+
+
+@pytest.fixture(autouse=True)
+def a_folder_of_its_own(tmp_path, monkeypatch):
+    """Else a cluster of a test beside this one sweeps the directories whose end is looked at here."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 class Kernel:
@@ -80,32 +85,30 @@ def alive(process):
 
 
 class Owned:
-    """The processes, the ports and the directory that must go with their kernel."""
+    """The processes and the directory that must go with their kernel; the ports go with the processes."""
 
     def __init__(self, described):
         self.urls, self.states = described["urls"], described["states"]
         self.directory = Path(described["directory"])
         supervisor = psutil.Process(described["supervisor"])
         self.processes = [supervisor, *supervisor.children()]
-        assert len(self.processes) == 5 and self.alive() == 5
+        assert len(self.processes) == 5 and self.alive() == 5 == 1 + len(self.servers())
 
     def alive(self):
         return sum(map(alive, self.processes))
 
-    def open_ports(self):
-        found = []
-        for url in self.urls:
-            with socket.socket() as s:
-                if s.connect_ex(("127.0.0.1", int(url.rsplit(":", 1)[1]))) == 0:
-                    found.append(url)
-        return found
+    def servers(self):
+        """The servers of this directory, also those started later. Not who listens on the ports: on
+        ports that are free again, another cluster starts."""
+        found = psutil.process_iter(["pid", "cmdline"])
+        return [p.pid for p in found if str(self.directory) in " ".join(p.info["cmdline"] or [])]
 
     def left(self):
         return {
             name: what
             for name, what in (
                 ("processes", self.alive()),
-                ("ports", self.open_ports()),
+                ("servers", self.servers()),
                 ("directory", self.directory.exists()),
             )
             if what
