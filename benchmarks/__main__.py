@@ -40,12 +40,12 @@ def main(parts: list[str]) -> None:
     begin, sections = time.monotonic(), []
     for part in parts:
         began = time.monotonic()
-        printed = run(part)
+        printed = run(part).strip("\n")
         method = ast.get_docstring(ast.parse((HERE / f"{part}.py").read_text(encoding="utf-8")))
         command = f"python benchmarks/{part}.py {' '.join(PARTS[part])}".strip()
         sections.append(
             f"## {part.replace('_', ' ').capitalize()}\n\n```text\n{method}\n```\n\n"
-            f"`{command}`, {time.monotonic() - began:.0f} s:\n\n```text\n{printed.strip()}\n```\n"
+            f"`{command}`, {time.monotonic() - began:.0f} s:\n\n```text\n{printed}\n```\n"
         )
     PAGE.write_text(
         f"{HEAD}{machine()} All parts took {(time.monotonic() - begin) / 60:.0f} minutes.\n\n"

@@ -1,10 +1,10 @@
 """Replay by technique, side by side: `python benchmarks/replay.py`.
 
-1,000,000 messages of 256 bytes go to a data frame (sequence, time, subject, payload): by `bulk`, by
-loops over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face, where it is installed
-(in a scratch environment; the project does not need it). Every round runs each once, in turn, in a
-process of its own, so that its peak memory is its own. Before that: milliseconds to find a position,
-by number and by time.
+Messages of 256 bytes (`--count`, a million if not given) go to a data frame (sequence, time, subject,
+payload): by `bulk`, by loops over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face,
+where it is installed (in a scratch environment; the project does not need it). Every round runs each once,
+in turn, in a process of its own, so that its peak memory is its own. Before that: milliseconds to find a
+position, by number and by time.
 """
 
 import argparse
