@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 
 import nats
 import pytest
@@ -149,6 +150,27 @@ def tasks_left() -> list[asyncio.Task]:
 
 def test_the_panel_is_driven_by_code_and_leaves_no_task():
     asyncio.run(on_a_cluster(drive))
+
+
+async def a_busy_loop(cluster, js) -> None:
+    # A plot is drawn just after a fetch has asked: the server's "nothing here" is read when the fetch's
+    # time is over. Out of nats-py then comes asyncio's TimeoutError; its own is a kind of that one.
+    panel = WorkersPanel(js, workers=0, rate=0)
+    await panel.start()
+    for steps in range(12):  # of the loop, until the worker has asked
+        worker = asyncio.create_task(panel._work())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        time.sleep(0.31)  # noqa: ASYNC251 the loop is to be busy
+        await asyncio.wait([worker], timeout=0.1)
+        if worker.done():
+            worker.result()
+        await end(worker)
+    await panel.stop()
+
+
+def test_no_worker_ends_because_the_loop_was_busy():
+    asyncio.run(on_a_cluster(a_busy_loop))
 
 
 async def the_end_of_a_task_is_said(cluster, js) -> None:

@@ -69,7 +69,7 @@ async def publishes_once(
     try:
         ack = await publish_once(unreliable, orders(1)[0])
         stored = (await js.stream_info("CHECKED")).state.messages - 1
-    except nats.errors.TimeoutError:
+    except TimeoutError:
         return not_yet("a time-out ended it: the message may be stored, and nobody knows.")
     except NoStreamResponseError:
         return not_yet("the 503 ended it: while a leader is elected nobody answers, for some seconds.")

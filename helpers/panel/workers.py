@@ -11,7 +11,6 @@ from typing import ClassVar
 import pandas as pd
 from IPython.display import display
 from ipywidgets import FloatSlider, HBox, IntSlider, Label, Layout, ToggleButton, VBox
-from nats.errors import TimeoutError as NoAnswer
 from nats.js import JetStreamContext
 from nats.js.errors import APIError, NoStreamResponseError, NotFoundError
 
@@ -138,7 +137,7 @@ class WorkersPanel:
             try:
                 await self._js.publish(SUBJECT, b"%d" % number, timeout=0.5)
                 self._published += 1
-            except (NoAnswer, NoStreamResponseError):
+            except (TimeoutError, NoStreamResponseError):
                 await self._js.stream_info(STREAM)  # raises where it is gone
             except APIError:
                 await asyncio.sleep(0.05)  # no leader for now
@@ -148,7 +147,7 @@ class WorkersPanel:
         while True:
             try:
                 messages = await sub.fetch(5, timeout=0.3)
-            except NoAnswer:
+            except TimeoutError:  # nats-py's own, or asyncio's when its clock ends a fetch of several
                 continue  # nothing to do
             except APIError:
                 await asyncio.sleep(0.05)  # no leader for now; `_watch` says so when the consumer is gone
@@ -172,7 +171,7 @@ class WorkersPanel:
                 info = await self._js.consumer_info(STREAM, DURABLE, timeout=0.5)
             except NotFoundError:
                 raise
-            except (NoAnswer, APIError):
+            except (TimeoutError, APIError):
                 await asyncio.sleep(0.1)  # no leader for now
                 continue
             self.now = {
