@@ -1,22 +1,26 @@
 """Replay by technique, side by side: `python benchmarks/replay.py`.
 
-Messages of 256 bytes (`--count`, a million if not given) go to a data frame (sequence, time, subject,
-payload): by `bulk`, by loops over nats-py's `fetch`, and by natsrpy, a client in Rust with a Python face,
-where it is installed (in a scratch environment; the project does not need it). Every round runs each once,
-in turn, in a process of its own, so that its peak memory is its own. Before that: milliseconds to find a
-position, by number and by time.
+Messages of 256 bytes, without headers and with two, go to a data frame (sequence, time, subject, payload,
+headers) or, where the table says memory, to a list: by `bulk`, by loops over nats-py's `fetch`, and by
+natsrpy, a client in Rust with a Python face, where it is installed. A fetch loop is left out above
+100,000. Every round runs each once, in turn, in a process of its own, so that its peak memory and its
+processor time are its own: CPU is the client's, in microseconds a message, imports left out. The exponent
+says how the seconds grow with the messages between the smallest and the largest count (1: in proportion).
+Before that: milliseconds to find a position, by number and by time.
 """
 
 import argparse
 import asyncio
 import importlib.util
 import json
+import math
 import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Awaitable, Callable
 from functools import partial
 from urllib.parse import urlsplit
 
@@ -28,23 +32,36 @@ from nats.js.errors import ServiceUnavailableError
 from helpers import bulk
 from helpers.cluster import open_cluster
 
-STREAM = "BENCH"
+COLUMNS = ["seq", "time", "subject", "data", "headers"]
+HEADERS = {"X-Correlation-ID": "31280888055", "X-Source": "order-service"}
 BATCH = 1_000  # messages a fetch of the Rust-backed client
+SLOW = 100_000  # more than that would take a fetch loop minutes
 
 
-async def by_bulk(urls: list[str], count: int) -> pd.DataFrame:
+async def by_bulk(urls: list[str], stream: str, count: int) -> pd.DataFrame:
     nc = await nats.connect(urls)
     try:
-        return await bulk.frame(nc, STREAM)
+        return await bulk.frame(nc, stream)
     finally:
         await nc.close()
 
 
-async def by_fetch(urls: list[str], count: int, batch: int) -> pd.DataFrame:
+async def by_bulk_to_memory(urls: list[str], stream: str, count: int) -> list[tuple]:
+    nc = await nats.connect(urls)
+    try:
+        rows = []
+        async for part in bulk.replay(nc, stream):
+            rows += zip(*(getattr(part, name) for name in COLUMNS), strict=True)
+        return rows
+    finally:
+        await nc.close()
+
+
+async def by_fetch(urls: list[str], stream: str, count: int, batch: int) -> pd.DataFrame:
     nc = await nats.connect(urls)
     js = nc.jetstream()
-    sub = await js.pull_subscribe("", stream=STREAM, config=ConsumerConfig(ack_policy="none"))
-    rows: list[dict] = []
+    sub = await js.pull_subscribe("", stream=stream, config=ConsumerConfig(ack_policy="none"))
+    rows: list[tuple] = []
     while len(rows) < count:
         try:
             messages = await sub.fetch(min(batch, count - len(rows)), timeout=5)
@@ -52,19 +69,12 @@ async def by_fetch(urls: list[str], count: int, batch: int) -> pd.DataFrame:
             continue
         for msg in messages:
             meta = msg.metadata
-            rows.append(
-                {
-                    "seq": meta.sequence.stream,
-                    "time": meta.timestamp,
-                    "subject": msg.subject,
-                    "data": msg.data,
-                }
-            )
+            rows.append((meta.sequence.stream, meta.timestamp, msg.subject, msg.data, msg.headers))
     await nc.close()
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-async def by_rust(urls: list[str], count: int) -> pd.DataFrame:
+async def by_rust_to_memory(urls: list[str], stream: str, count: int) -> list[tuple]:
     from natsrpy import Nats
     from natsrpy.js import AckPolicy, PullConsumerConfig
 
@@ -72,43 +82,52 @@ async def by_rust(urls: list[str], count: int) -> pd.DataFrame:
     nc = Nats(addrs=urls, user_and_pass=(login.username, login.password))
     await nc.startup()
     js = await nc.jetstream()
-    stream = await js.streams.get(STREAM)
     config = PullConsumerConfig(name=f"rust{time.time_ns()}", ack_policy=AckPolicy.NONE)
-    consumer = await stream.consumers.create(config)
-    seq, stored, subject, data = [], [], [], []
-    while len(seq) < count:
-        for msg in await consumer.fetch(max_messages=min(BATCH, count - len(seq)), timeout=30):
-            seq.append(msg.stream_sequence)
-            stored.append(msg.published)
-            subject.append(msg.subject)
-            data.append(msg.payload)
+    consumer = await (await js.streams.get(stream)).consumers.create(config)
+    rows: list[tuple] = []
+    while len(rows) < count:
+        for msg in await consumer.fetch(max_messages=min(BATCH, count - len(rows)), timeout=30):
+            rows.append((msg.stream_sequence, msg.published, msg.subject, msg.payload, msg.headers))
     await nc.shutdown()
-    return pd.DataFrame({"seq": seq, "time": stored, "subject": subject, "data": data})
+    return rows
 
 
-TECHNIQUES = {
+async def by_rust(urls: list[str], stream: str, count: int) -> pd.DataFrame:
+    return pd.DataFrame(await by_rust_to_memory(urls, stream, count), columns=COLUMNS)
+
+
+TECHNIQUES: dict[str, Callable[..., Awaitable]] = {
     "bulk": by_bulk,
+    "bulk, to memory": by_bulk_to_memory,
     "loop over fetch(100)": partial(by_fetch, batch=100),
     "loop over fetch(1000)": partial(by_fetch, batch=1_000),
     "natsrpy fetch(1000)": by_rust,
+    "natsrpy, to memory": by_rust_to_memory,
 }
 
 
-async def one(technique: str, urls: list[str], count: int) -> None:
-    """In the child: one replay; prints seconds and peak memory in MB as JSON."""
-    begin = time.perf_counter()
-    frame = await TECHNIQUES[technique](urls, count)
-    seconds = time.perf_counter() - begin
-    assert len(frame) == count and frame["seq"].is_monotonic_increasing, len(frame)
+def processor() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+async def one(technique: str, urls: list[str], stream: str, count: int) -> None:
+    """In the child: one replay; prints seconds, CPU (us a message) and peak memory (MB) as JSON."""
+    begin, before = time.perf_counter(), processor()
+    found = await TECHNIQUES[technique](urls, stream, count)
+    seconds, cpu = time.perf_counter() - begin, (processor() - before) / count * 1e6
+    assert len(found) == count, len(found)
+    sequences = found["seq"] if isinstance(found, pd.DataFrame) else [row[0] for row in found]
+    assert list(sequences) == list(range(1, count + 1))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "MB": peak}))
+    print(json.dumps({"seconds": seconds, "cpu": cpu, "MB": peak}))
 
 
-async def positions(js: nats.js.JetStreamContext, sizes: list[int], tries: int) -> None:
+async def positions(js: nats.js.JetStreamContext, counts: list[int], tries: int) -> None:
     print(f"position in the middle, median of {tries}:")
-    for size in sizes:
-        half = await js.get_msg(f"{STREAM}{size}" if size != sizes[-1] else STREAM, size // 2)
-        line = f"{size:>10,} messages"
+    for count in counts:
+        half = await js.get_msg(f"PLAIN{count}", count // 2)
+        line = f"{count:>10,} messages"
         for way, start in {
             "sequence": {"opt_start_seq": half.seq},
             "time": {"opt_start_time": half.time},
@@ -126,49 +145,80 @@ async def positions(js: nats.js.JetStreamContext, sizes: list[int], tries: int) 
         print(line)
 
 
-async def main(count: int, rounds: int) -> None:
+async def main(counts: list[int], rounds: int) -> None:
     names = [name for name in TECHNIQUES if "natsrpy" not in name or importlib.util.find_spec("natsrpy")]
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
     js = nc.jetstream(timeout=10)
+    medians: dict[str, dict[int, float]] = {name: {} for name in names}
     try:
-        sizes = [size for size in (1_000, 10_000, 100_000) if size < count] + [count]
-        for size in sizes:
-            name = STREAM if size == count else f"{STREAM}{size}"
-            await js.add_stream(name=name, subjects=[name.lower()], num_replicas=1, allow_batched=True)
-            await bulk.publish(nc, ((name.lower(), bytes(256), None) for _ in range(size)))
-        await positions(js, sizes, 25)
-        leader = (await js.stream_info(STREAM)).cluster.leader
-        # All techniques there: a route between would be measured too. With the password, in the environment.
+        for kind, headers in {"PLAIN": None, "HEADERS": HEADERS}.items():
+            for count in counts:
+                name = f"{kind}{count}"
+                await js.add_stream(name=name, subjects=[name.lower()], allow_batched=True)
+                await bulk.publish(nc, ((name.lower(), bytes(256), headers) for _ in range(count)))
+        await positions(js, counts, 25)
+        # With the password, in the environment.
         login = f"{nc.options['user']}:{nc.options['password']:s}"
-        url = cluster.node(leader).url.replace("//", f"//{login}@")
-        found: dict[str, list[dict]] = {name: [] for name in names}
-        for _ in range(rounds):
-            for name in names:
-                child = [sys.executable, __file__, "--one", name, "--count", str(count)]
-                out = await asyncio.to_thread(
-                    subprocess.run, child, capture_output=True, text=True, env=os.environ | {"NATS_URL": url}
+        for kind in ("PLAIN", "HEADERS"):
+            for count in counts:
+                stream = f"{kind}{count}"
+                # All techniques at the leader: a route between would be measured too.
+                leader = cluster.node((await js.stream_info(stream)).cluster.leader)
+                env = os.environ | {"NATS_URL": leader.url.replace("//", f"//{login}@")}
+                table = await rounds_of(
+                    [name for name in names if "loop" not in name or count <= SLOW],
+                    env,
+                    stream,
+                    count,
+                    rounds,
                 )
-                if out.returncode:
-                    raise SystemExit(f"{name} failed:\n{out.stderr}")
-                found[name].append(json.loads(out.stdout))
+                print(f"\n{count:,} x 256 B{' with two headers' if kind == 'HEADERS' else ''}, ", end="")
+                print(f"medians of {rounds} rounds\n{table.pop('text')}")
+                if kind == "PLAIN":
+                    for name, seconds in table.items():
+                        medians[name][count] = seconds
     finally:
         await nc.close()
         await cluster.close()
-    print(f"{count:,} x 256 B to a data frame, medians of {rounds} rounds:")
-    base = statistics.median(run["seconds"] for run in found["bulk"])
-    for name, runs in found.items():
-        seconds = statistics.median(run["seconds"] for run in runs)
-        peak = statistics.median(run["MB"] for run in runs)
-        print(f"{name:24}{seconds:8.2f} s  {seconds / base:6.2f} x bulk  peak {peak:6,.0f} MB")
+    if len(counts) > 1:
+        print("\ngrowth, without headers: seconds ~ messages ** exponent")
+        for name, seconds in medians.items():
+            few, many = min(seconds), max(seconds)
+            exponent = math.log(seconds[many] / seconds[few]) / math.log(many / few)
+            print(f"{name:24}{exponent:5.2f}  ({few:,} to {many:,})")
     if len(names) < len(TECHNIQUES):
         print("natsrpy is not installed here, so no Rust-backed client was compared")
 
 
+async def rounds_of(names: list[str], env: dict, stream: str, count: int, rounds: int) -> dict:
+    """Each technique's median seconds, and under "text" the lines of the table."""
+    found: dict[str, list[dict]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            child = [sys.executable, __file__, "--one", name, "--stream", stream, "--counts", str(count)]
+            out = await asyncio.to_thread(subprocess.run, child, capture_output=True, text=True, env=env)
+            if out.returncode:
+                raise SystemExit(f"{name} failed:\n{out.stderr}")
+            found[name].append(json.loads(out.stdout))
+    medians = {name: pd.DataFrame(runs).median() for name, runs in found.items()}
+    base = medians["bulk"]["seconds"]
+    lines = [
+        f"{name:24}{run['seconds']:8.2f} s  {run['seconds'] / base:6.2f} x bulk"
+        f"  CPU {run['cpu']:6.1f} us  peak {run['MB']:6,.0f} MB"
+        for name, run in medians.items()
+    ]
+    return {name: run["seconds"] for name, run in medians.items()} | {"text": "\n".join(lines)}
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=1_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--one", help=argparse.SUPPRESS)
+    parser.add_argument("--stream", help=argparse.SUPPRESS)
     a = parser.parse_args()
-    asyncio.run(one(a.one, [os.environ["NATS_URL"]], a.count) if a.one else main(a.count, a.rounds))
+    if a.one:
+        asyncio.run(one(a.one, [os.environ["NATS_URL"]], a.stream, a.counts[0]))
+    else:
+        asyncio.run(main(a.counts, a.rounds))

@@ -11,7 +11,10 @@ ROOT = Path(__file__).parents[1]
 SMALL = {
     "startup": (["1"], r"ready in a median of"),
     "publish": (["--rounds", "1", "--sizes", "64"], r"Go client, fast +[\d,]+"),
-    "replay": (["--rounds", "1", "--count", "2000"], r"loop over fetch\(100\) +[\d.]+ s"),
+    "replay": (
+        ["--rounds", "1", "--counts", "500", "2000"],
+        r"(?s)2,000 x 256 B with two headers.*loop over fetch\(100\) .* CPU .*loop .* \(500 to 2,000\)",
+    ),
     "request_reply": (["--rounds", "1"], r"same node +Go client"),
     "consumer_groups": (["--rounds", "1", "--seconds", "0.2"], r"the price of order"),
     "failover": (

@@ -53,6 +53,10 @@ FORBIDDEN = (
     "authorization {{ users: [ {{ user: ann, password: " + SECRET + ", permissions: {{ {what} }} }} ] }}"
 )
 
+ACCOUNT = (
+    "accounts {{ A: {{ users: [ {{ user: ann, password: " + SECRET + " }} ], jetstream: {{ {what} }} }} }}"
+)
+
 
 def encoded(data: bytes) -> str:
     return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
@@ -169,6 +173,20 @@ ROWS = [
         NO_JETSTREAM,
         environment={"NATS_CREDS": "{creds}"},
         config="{operated}",
+    ),
+    Row(
+        "an account without memory storage",
+        "(a stream in memory): 500/10028 insufficient memory resources available. Ask its operator",
+        f"nats://ann:{SECRET}@{{host}}",
+        ("-js",),
+        config=ACCOUNT.replace("{what}", "max_mem: 0, max_file: 1GB"),
+    ),
+    Row(
+        "an account whose streams must have `max_bytes`",
+        "400/10113 account requires a stream config to have max bytes set. Ask its operator",
+        f"nats://ann:{SECRET}@{{host}}",
+        ("-js",),
+        config=ACCOUNT.replace("{what}", "max_mem: 1GB, max_file: 1GB, max_bytes_required: true"),
     ),
     Row("one server with JetStream", "10074 replicas > 1 not supported", server=("-js",)),
     Row(

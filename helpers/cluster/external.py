@@ -237,7 +237,9 @@ class External(Cluster):
         name = "PROBE_" + nc._nuid.next().decode()
         for ask in (js.stream_info, js.purge_stream, js.delete_stream):  # forbidden? Then before it is needed
             await self._done(lambda ask=ask: _nothing(ask(name)), f"{ask.__name__} of no stream", timeout)
+        memory = StreamConfig(name=f"{name}_M", subjects=[f"{name}_M"], storage="memory", num_replicas=1)
         try:
+            await self._done(lambda: js.add_stream(memory), "a stream in memory", timeout)
             info = await self._replicated(js, name, timeout)
             await self._done(lambda: js.publish(name, b"ready?"), "publish", timeout)
             durable = ConsumerConfig(durable_name=name, ack_policy="explicit")
@@ -247,7 +249,10 @@ class External(Cluster):
             await self._done(lambda: js.consumer_info(name, name), "consumer_info", timeout)
             await self._done(lambda: js.delete_consumer(name, name), "delete_consumer", timeout)
         finally:
-            await self._done(lambda: _nothing(js.delete_stream(name)), "delete_stream", timeout)
+            for stream in (name, memory.name):
+                await self._done(
+                    lambda stream=stream: _nothing(js.delete_stream(stream)), "delete_stream", timeout
+                )
         self._count(servers, info)
 
     async def _servers(self, nc: nats.NATS) -> dict[str, tuple[str, dict]]:
