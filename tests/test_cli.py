@@ -55,6 +55,7 @@ async def lesson():
         nc = await nats.connect(**cluster.options | {"servers": cluster.urls[:1]})
         js = nc.jetstream(domain=cluster.domain)
         await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3, allow_direct=True)
+        await cluster.known("ORDERS")
         for order in orders.orders(1100):
             await js.publish_async("orders.new", order.payload())
         await js.publish_async_completed()

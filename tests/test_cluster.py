@@ -285,6 +285,7 @@ def test_a_directory_of_many_alphabets(tmp_path, monkeypatch):
         async with embedded(size=3) as cluster, client(cluster) as (_, js):
             assert cluster._supervisor.directory.parent == home
             await js.add_stream(name="ORDERS", subjects=["orders"])
+            await cluster.known("ORDERS")
             await js.publish("orders", b"one")
 
     asyncio.run(run())

@@ -458,6 +458,7 @@ def test_down_leaves_only_the_data_and_up_finds_it_again(compose):
         async with opened() as cluster, client(cluster) as (_, js):
             await cluster.delete_streams(js, "KEPT")
             await js.add_stream(name="KEPT", subjects=["kept"], num_replicas=3)
+            await cluster.known("KEPT")
             for _ in range(10):
                 await js.publish("kept", b"")
 

@@ -151,6 +151,7 @@ async def fill(cluster) -> None:
     nc = await nats.connect(**cluster.options)
     js = nc.jetstream(domain=cluster.domain)
     await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
+    await cluster.known("ORDERS")
     # With 20 held the consumer gives nothing new: what is fetched after the naks are the returned ones.
     config = ConsumerConfig(max_ack_pending=20)
     worker = await js.pull_subscribe("orders.*", durable="payment-processor", config=config)
