@@ -50,8 +50,10 @@ class Node:
     monitor: str | None
 
 
-async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
-    """The first truthy answer of `probe`; ClusterError(`what`) when none came in `seconds`."""
+async def poll(
+    probe: Callable[[], Awaitable], seconds: float, what: str | Callable[[], str], every: float = 0.02
+) -> Any:
+    """The first truthy answer of `probe`; ClusterError(`what`, or what that says) when none came in time."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     try:
@@ -65,7 +67,7 @@ async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every:
     except TimeoutError:
         if clock() < deadline:
             raise  # the probe's own
-        raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
+        raise ClusterError(f"{what() if callable(what) else what} (waited {seconds:.0f} s)") from None
 
 
 async def get_json(url: str, timeout: float = 1.0) -> dict | None:
@@ -152,6 +154,9 @@ class Cluster(ABC):
         self._paused: set[str] = set()
         self._leaving: set[str] = set()  # told to go, and perhaps not gone yet
         self._claimed: set[str] = set()
+        # What `_agreed` saw last, for its error: each node's meta leader, and who is taken for offline.
+        self._leaders: dict[str, str | None] = {}
+        self._offline: set[str] = set()
 
     # -- what a client needs ------------------------------------------------------------------
 
@@ -211,11 +216,11 @@ class Cluster(ABC):
                 poll(lambda: self._accepts(js, probe), timeout, "no stream of three replicas could be made"),
                 poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
                 poll(self._routed, timeout, "not every two nodes have all their routes"),
-                poll(self._agreed, timeout, "not every node knows the same meta leader"),
+                poll(self._agreed, timeout, self._disagreement),
             )
             await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
             # Once more: nodes that came back one by one may have elected another leader since.
-            await poll(self._agreed, timeout, "not every node knows the same meta leader")
+            await poll(self._agreed, timeout, self._disagreement)
         except BaseException:  # not ready, or interrupted
             await self._gone(js, probe)
             raise
@@ -291,10 +296,17 @@ class Cluster(ABC):
         gets through; its clients meanwhile wait in vain, then hear a 503.
         """
         # Who knows none leaves the name out; a server without a cluster has no such group.
-        pages = (await self.pages("/jsz")).values()
-        groups = [page and page.get("meta_cluster", {"leader": "itself"}) for page in pages]
-        leaders = {group and group.get("leader") for group in groups}
-        return len(leaders) <= 1 and None not in leaders and not self._thought_offline(groups)
+        pages = await self.pages("/jsz")
+        groups = [page and page.get("meta_cluster", {"leader": "itself"}) for page in pages.values()]
+        self._leaders = dict(zip(pages, (group and group.get("leader") for group in groups), strict=True))
+        self._offline = self._thought_offline(groups)
+        leaders = {*self._leaders.values()}
+        return len(leaders) <= 1 and None not in leaders and not self._offline
+
+    def _disagreement(self) -> str:
+        told = ", ".join(f"{node}: {leader or 'none'}" for node, leader in self._leaders.items())
+        offline = f"; taken for offline: {', '.join(sorted(self._offline))}" if self._offline else ""
+        return f"not every node knows the same meta leader ({told}{offline})"
 
     def _thought_offline(self, groups: Iterable[dict | None]) -> set[str]:
         """Nodes to which the meta leader gives no stream: not heard of since they, or it, came back.
