@@ -101,6 +101,7 @@ bench: install ## measure everything side by side, twenty minutes, and write doc
 soak: install ## break nodes at random for half an hour while orders are published and paid, and count
 	for seed in $(or $(SEEDS),1 2 3 4 5); do $(BIN)/python tests/faults/soak.py --seed $$seed --faults $(or $(FAULTS),12) \
 	  --backend $(or $(BACKEND),embedded) || exit 1; done
+	$(BIN)/python tests/faults/kernels.py --seed $(firstword $(SEEDS) 1)
 
 lint: install ## check the style of code and notebooks
 	$(BIN)/ruff check .
