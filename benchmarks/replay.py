@@ -2,10 +2,11 @@
 
 Messages of 256 bytes, without headers and with two, go to a data frame (sequence, time, subject, payload,
 headers) or, where the table says memory, to a list: by `bulk`, by loops over nats-py's `fetch`, and by
-natsrpy, a client in Rust with a Python face, where it is installed. A fetch loop is left out above
-100,000. Every round runs each once, in turn, in a process of its own, so that its peak memory and its
-processor time are its own: CPU is the client's, in microseconds a message, imports left out. The exponent
-says how the seconds grow with the messages between the smallest and the largest count (1: in proportion).
+natsrpy, a client in Rust with a Python face, where it is installed. A fetch loop is left out where it
+would take minutes. All but `bulk` fill a list first and make the frame of it: one replay, two lines.
+Every round runs each once, in turn, in a process of its own, so that its peak memory and its processor
+time are its own: CPU is the client's, in microseconds a message, imports left out. The exponent says how
+the seconds grow with the messages between the smallest and the largest count (1: in proportion).
 Before that: milliseconds to find a position, by number and by time.
 """
 
@@ -35,7 +36,7 @@ from helpers.cluster import open_cluster
 COLUMNS = ["seq", "time", "subject", "data", "headers"]
 HEADERS = {"X-Correlation-ID": "31280888055", "X-Source": "order-service"}
 BATCH = 1_000  # messages a fetch of the Rust-backed client
-SLOW = 100_000  # more than that would take a fetch loop minutes
+MOST = {"loop over fetch(100)": 10_000, "loop over fetch(1000)": 100_000}  # more would take minutes
 
 
 async def by_bulk(urls: list[str], stream: str, count: int) -> pd.DataFrame:
@@ -57,7 +58,7 @@ async def by_bulk_to_memory(urls: list[str], stream: str, count: int) -> list[tu
         await nc.close()
 
 
-async def by_fetch(urls: list[str], stream: str, count: int, batch: int) -> pd.DataFrame:
+async def by_fetch(urls: list[str], stream: str, count: int, batch: int) -> list[tuple]:
     nc = await nats.connect(urls)
     js = nc.jetstream()
     sub = await js.pull_subscribe("", stream=stream, config=ConsumerConfig(ack_policy="none"))
@@ -71,10 +72,10 @@ async def by_fetch(urls: list[str], stream: str, count: int, batch: int) -> pd.D
             meta = msg.metadata
             rows.append((meta.sequence.stream, meta.timestamp, msg.subject, msg.data, msg.headers))
     await nc.close()
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return rows
 
 
-async def by_rust_to_memory(urls: list[str], stream: str, count: int) -> list[tuple]:
+async def by_rust(urls: list[str], stream: str, count: int) -> list[tuple]:
     from natsrpy import Nats
     from natsrpy.js import AckPolicy, PullConsumerConfig
 
@@ -92,17 +93,12 @@ async def by_rust_to_memory(urls: list[str], stream: str, count: int) -> list[tu
     return rows
 
 
-async def by_rust(urls: list[str], stream: str, count: int) -> pd.DataFrame:
-    return pd.DataFrame(await by_rust_to_memory(urls, stream, count), columns=COLUMNS)
-
-
 TECHNIQUES: dict[str, Callable[..., Awaitable]] = {
     "bulk": by_bulk,
     "bulk, to memory": by_bulk_to_memory,
     "loop over fetch(100)": partial(by_fetch, batch=100),
     "loop over fetch(1000)": partial(by_fetch, batch=1_000),
     "natsrpy fetch(1000)": by_rust,
-    "natsrpy, to memory": by_rust_to_memory,
 }
 
 
@@ -112,15 +108,22 @@ def processor() -> float:
 
 
 async def one(technique: str, urls: list[str], stream: str, count: int) -> None:
-    """In the child: one replay; prints seconds, CPU (us a message) and peak memory (MB) as JSON."""
+    """In the child: one replay; prints, a row, seconds, CPU (us a message) and peak memory (MB) as JSON."""
     begin, before = time.perf_counter(), processor()
-    found = await TECHNIQUES[technique](urls, stream, count)
-    seconds, cpu = time.perf_counter() - begin, (processor() - before) / count * 1e6
-    assert len(found) == count, len(found)
+
+    def spent() -> dict[str, float]:
+        seconds, cpu = time.perf_counter() - begin, (processor() - before) / count * 1e6
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return {"seconds": seconds, "cpu": cpu, "MB": peak}
+
+    found, rows = await TECHNIQUES[technique](urls, stream, count), {}
+    if "bulk" not in technique:
+        rows[f"{technique}, to memory"] = spent()
+        found = pd.DataFrame(found, columns=COLUMNS)
+    rows[technique] = spent()
     sequences = found["seq"] if isinstance(found, pd.DataFrame) else [row[0] for row in found]
     assert list(sequences) == list(range(1, count + 1))
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps({"seconds": seconds, "cpu": cpu, "MB": peak}))
+    print(json.dumps(rows))
 
 
 async def positions(js: nats.js.JetStreamContext, counts: list[int], tries: int) -> None:
@@ -150,7 +153,7 @@ async def main(counts: list[int], rounds: int) -> None:
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
     js = nc.jetstream(timeout=10)
-    medians: dict[str, dict[int, float]] = {name: {} for name in names}
+    medians: dict[str, dict[int, float]] = {}
     try:
         for kind, headers in {"PLAIN": None, "HEADERS": HEADERS}.items():
             for count in counts:
@@ -167,7 +170,7 @@ async def main(counts: list[int], rounds: int) -> None:
                 leader = cluster.node((await js.stream_info(stream)).cluster.leader)
                 env = os.environ | {"NATS_URL": leader.url.replace("//", f"//{login}@")}
                 table = await rounds_of(
-                    [name for name in names if "loop" not in name or count <= SLOW],
+                    [name for name in names if count <= MOST.get(name, count)],
                     env,
                     stream,
                     count,
@@ -177,7 +180,7 @@ async def main(counts: list[int], rounds: int) -> None:
                 print(f"medians of {rounds} rounds\n{table.pop('text')}")
                 if kind == "PLAIN":
                     for name, seconds in table.items():
-                        medians[name][count] = seconds
+                        medians.setdefault(name, {})[count] = seconds
     finally:
         await nc.close()
         await cluster.close()
@@ -185,26 +188,29 @@ async def main(counts: list[int], rounds: int) -> None:
         print("\ngrowth, without headers: seconds ~ messages ** exponent")
         for name, seconds in medians.items():
             few, many = min(seconds), max(seconds)
+            if few == many:
+                continue
             exponent = math.log(seconds[many] / seconds[few]) / math.log(many / few)
-            print(f"{name:24}{exponent:5.2f}  ({few:,} to {many:,})")
+            print(f"{name:34}{exponent:5.2f}  ({few:,} to {many:,})")
     if len(names) < len(TECHNIQUES):
         print("natsrpy is not installed here, so no Rust-backed client was compared")
 
 
 async def rounds_of(names: list[str], env: dict, stream: str, count: int, rounds: int) -> dict:
     """Each technique's median seconds, and under "text" the lines of the table."""
-    found: dict[str, list[dict]] = {name: [] for name in names}
+    found: dict[str, list[dict]] = {}
     for _ in range(rounds):
         for name in names:
             child = [sys.executable, __file__, "--one", name, "--stream", stream, "--counts", str(count)]
             out = await asyncio.to_thread(subprocess.run, child, capture_output=True, text=True, env=env)
             if out.returncode:
                 raise SystemExit(f"{name} failed:\n{out.stderr}")
-            found[name].append(json.loads(out.stdout))
+            for row, numbers in json.loads(out.stdout).items():
+                found.setdefault(row, []).append(numbers)
     medians = {name: pd.DataFrame(runs).median() for name, runs in found.items()}
     base = medians["bulk"]["seconds"]
     lines = [
-        f"{name:24}{run['seconds']:8.2f} s  {run['seconds'] / base:6.2f} x bulk"
+        f"{name:34}{run['seconds']:8.2f} s  {run['seconds'] / base:6.2f} x bulk"
         f"  CPU {run['cpu']:6.1f} us  peak {run['MB']:6,.0f} MB"
         for name, run in medians.items()
     ]
