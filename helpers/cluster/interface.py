@@ -7,7 +7,7 @@ import json
 import urllib.request
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +83,17 @@ async def get_json(url: str, timeout: float = 1.0) -> dict | None:
     return await asyncio.to_thread(get)
 
 
-def _groups(jsz: dict) -> Iterator[dict]:
-    """The Raft groups of a node's replicas, as its page at `ASSETS` tells of them."""
-    for account in jsz.get("account_details") or []:
+def _groups(jsz: dict | None) -> dict[str, dict]:
+    """The Raft groups of a node by name, from its page at `ASSETS`; a stream also has its `last_seq`."""
+    found = {}
+    for account in (jsz or {}).get("account_details") or []:
         for stream in account.get("stream_detail") or []:
             for asset in (stream, *(stream.get("consumer_detail") or [])):
-                if "raft_group" in (asset.get("cluster") or {}):
-                    yield asset["cluster"]
+                group = asset.get("cluster") or {}
+                if "raft_group" in group:
+                    last = asset.get("state", {}).get("last_seq", 0)
+                    found[group["raft_group"]] = group | {"last_seq": last}
+    return found
 
 
 def _stream_probe(config: StreamConfig) -> tuple[str, bytes, dict | None]:
@@ -332,21 +336,29 @@ class Cluster(ABC):
         what it had (seen with 2.14.6). Groups without a leader are passed over.
         """
         behind = f"{name or 'a replica'} does not catch up with its leader"
-        await poll(lambda: self._current(name), timeout, behind)
+        level: set[tuple[str, str]] = set()
+        await poll(lambda: self._level(name, level), timeout, behind)
 
-    async def _current(self, name: str | None) -> bool:
-        led = set()
-        for node, page in (await self.pages(ASSETS)).items():
-            for group in _groups(page or {}):
+    async def _level(self, name: str | None, level: set[tuple[str, str]]) -> bool:
+        """Adds to `level` who is level with its leader now; once is enough, for publishing may go on."""
+        pages = {node: _groups(page) for node, page in (await self.pages(ASSETS)).items()}
+        led, behind = set(), False
+        for node, groups in pages.items():
+            for raft, group in groups.items():
                 if group.get("leader") != node:
                     continue
-                if group["raft_group"] in led:
+                if raft in led:
+                    level.clear()
                     return False  # two think they lead
-                led.add(group["raft_group"])
+                led.add(raft)
                 for peer in group.get("replicas") or []:
-                    if name in (None, peer["name"]) and (not peer["current"] or peer.get("lag")):
-                        return False
-        return True
+                    if name in (None, peer["name"]):
+                        # What it has in its log may not be in its stream yet.
+                        there = pages.get(peer["name"], {}).get(raft, {"last_seq": -1})
+                        if peer["current"] and not peer.get("lag") and there["last_seq"] >= group["last_seq"]:
+                            level.add((raft, peer["name"]))
+                        behind |= (raft, peer["name"]) not in level
+        return not behind
 
     async def known(self, stream: str, consumer: str | None = None, timeout: float = 10) -> None:
         """Returns when a new stream (and consumer) answers through every running node.
@@ -561,10 +573,7 @@ class Cluster(ABC):
         """Restores every route that `isolate` cut."""
 
     async def restore_all(self, timeout: float = 30) -> None:
-        """Heals, resumes and starts whatever is not running, and waits until all nodes are ready.
-
-        A replica may still be catching up then: see `caught_up`.
-        """
+        """Heals, resumes and starts whatever is not running; all nodes are ready then, and have caught up."""
         await self.heal()
         for name in tuple(self._leaving):  # a cell was stopped while it waited for this node to go
             await self.resume(name)
@@ -576,6 +585,7 @@ class Cluster(ABC):
             elif state == "down":
                 await self._start(self.node(name))
         await self.wait_ready(timeout)
+        await self.caught_up(timeout=timeout)
 
     # -- tidying up ---------------------------------------------------------------------------
 
