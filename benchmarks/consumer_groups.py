@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, SubjectTransform
 from nats.js.errors import APIError
 
-from helpers.cluster import open_cluster
+from helpers.cluster import Cluster, open_cluster
 from helpers.lesson import end
 from helpers.orders import orders
 
@@ -24,13 +24,15 @@ LIMITS = ((1000, 5), (20, 1), (20, 5))  # max_ack_pending, messages a fetch
 SERVICE = 0.01  # seconds a payment
 
 
-async def fill(js: JetStreamContext, count: int) -> None:
+async def fill(cluster: Cluster, js: JetStreamContext, count: int) -> None:
     """ORDERS with `count` orders, and CUSTOMERS with 120 orders of eight customers in four partitions."""
     await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
     transform = SubjectTransform(src="customers.*", dest="customers.{{partition(4,1)}}.{{wildcard(1)}}")
     await js.add_stream(
         name="CUSTOMERS", subjects=["customers.*"], num_replicas=3, subject_transform=transform
     )
+    for stream in ("ORDERS", "CUSTOMERS"):
+        await cluster.known(stream)
     year = orders(20_000)
     regulars = pd.Series([order.customer for order in year]).value_counts().index[:8]
     for order in year[:count]:
@@ -134,7 +136,7 @@ async def measure(rounds: int, seconds: float) -> tuple[pd.DataFrame, pd.DataFra
     js = nc.jetstream(domain=cluster.domain)
     scaling, order = [], []
     try:
-        await fill(js, int(max(WORKERS) / SERVICE * (seconds + 1)))
+        await fill(cluster, js, int(max(WORKERS) / SERVICE * (seconds + 1)))
         for _ in range(rounds):
             for limit, batch in LIMITS:
                 config = ConsumerConfig(durable_name="measured", max_ack_pending=limit)

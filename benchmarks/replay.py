@@ -159,6 +159,7 @@ async def main(counts: list[int], rounds: int) -> None:
             for count in counts:
                 name = f"{kind}{count}"
                 await js.add_stream(name=name, subjects=[name.lower()], allow_batched=True)
+                await cluster.known(name)
                 await bulk.publish(nc, ((name.lower(), bytes(256), headers) for _ in range(count)))
         await positions(js, counts, 25)
         # With the password, in the environment.
