@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 PARTS = {
     "startup": ["10"],
-    "publish": ["--rounds", "5", "--sizes", "64", "256", "4096", "65536"],
+    "publish": ["--rounds", "5", "--sizes", "64", "256", "65536"],
     "replay": ["--rounds", "5"],
     "request_reply": ["--rounds", "5"],
     "consumer_groups": [],

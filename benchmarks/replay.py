@@ -2,8 +2,8 @@
 
 Messages of 256 bytes, without headers and with two, go to a data frame (sequence, time, subject, payload,
 headers) or, where the table says memory, to a list: by `bulk`, by loops over nats-py's `fetch`, and by
-natsrpy, a client in Rust with a Python face, where it is installed. A fetch loop is left out where it
-would take minutes. All but `bulk` fill a list first and make the frame of it: one replay, two lines.
+natsrpy, a client in Rust with a Python face, where it is installed. What would take minutes is left out.
+All but `bulk` fill a list first and make the frame of it: one replay, two lines.
 Every round runs each once, in turn, in a process of its own, so that its peak memory and its processor
 time are its own: CPU is the client's, in microseconds a message, imports left out. The exponent says how
 the seconds grow with the messages between the smallest and the largest count (1: in proportion).
@@ -36,7 +36,9 @@ from helpers.cluster import open_cluster
 COLUMNS = ["seq", "time", "subject", "data", "headers"]
 HEADERS = {"X-Correlation-ID": "31280888055", "X-Source": "order-service"}
 BATCH = 1_000  # messages a fetch of the Rust-backed client
-MOST = {"loop over fetch(100)": 10_000, "loop over fetch(1000)": 100_000}  # more would take minutes
+MOST = {  # more would take minutes
+    "loop over fetch(100)": 10_000, "loop over fetch(1000)": 100_000, "bulk, to memory": 100_000,
+}  # fmt: skip
 
 
 async def by_bulk(urls: list[str], stream: str, count: int) -> pd.DataFrame:
