@@ -58,9 +58,12 @@ async def start(class_: Class) -> None:
         ]
         return all(page and page.get("status") == "ok" for page in pages)
 
+    nobody = (
+        f"no student can publish at {class_.clients[0]}: does NAME= reach this machine? `make class-end`, again"
+    )
     try:
         await poll(healthy, 40, "not every node is healthy")
-        await poll(lambda: accepts(class_, class_.members[-1]), 40, "no student can publish")
+        await poll(lambda: accepts(class_, class_.members[-1]), 40, nobody)
     except ClusterError as error:
         logs = [line for log in sorted(folder.glob("*.log")) for line in _tail(log)]
         raise ClusterError(f"{error}:\n" + "\n".join(logs)) from None
