@@ -58,9 +58,7 @@ async def start(class_: Class) -> None:
         ]
         return all(page and page.get("status") == "ok" for page in pages)
 
-    nobody = (
-        f"no student can publish at {class_.clients[0]}: does NAME= reach this machine? `make class-end`, again"
-    )
+    nobody = f"no student can publish at {class_.clients[0]}: does NAME= reach this machine? `make class-end`"
     try:
         await poll(healthy, 40, "not every node is healthy")
         await poll(lambda: accepts(class_, class_.members[-1]), 40, nobody)
