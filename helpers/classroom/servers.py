@@ -58,7 +58,10 @@ async def start(class_: Class) -> None:
         ]
         return all(page and page.get("status") == "ok" for page in pages)
 
-    nobody = f"no student can publish at {class_.clients[0]}: does NAME= reach this machine? `make class-end`"
+    nobody = (
+        f"no student can publish at {class_.clients[0]}: NAME= must reach this machine. `make class-end`, "
+        "and start it again with another NAME="
+    )
     try:
         await poll(healthy, 40, "not every node is healthy")
         await poll(lambda: accepts(class_, class_.members[-1]), 40, nobody)
