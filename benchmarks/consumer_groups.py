@@ -15,6 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, SubjectTransform
 from nats.js.errors import APIError
 
+from helpers import plots
 from helpers.cluster import Cluster, open_cluster
 from helpers.lesson import end
 from helpers.orders import orders
@@ -157,11 +158,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="window of one throughput measurement")
+    parser.add_argument("--picture", metavar="FILE", help="draw the scaling to this PNG")
     options = parser.parse_args()
     rates, order = asyncio.run(measure(options.rounds, options.seconds))
     pd.set_option("display.width", 140, "display.max_columns", 20)
     print(f"orders paid / s, {SERVICE * 1000:.0f} ms each, median of {options.rounds} rounds")
     print(rates.round(0).astype(int), end="\n\n")
+    if options.picture:
+        ax = rates.plot(style=["o-", "s--", "^:"], color=plots.COLOURS, loglog=True, figsize=(8, 3.6))
+        ax.set(ylabel="orders paid / s", xticks=rates.index, xticklabels=rates.index)
+        ax.minorticks_off()
+        ax.figure.tight_layout()
+        ax.figure.savefig(options.picture, dpi=100)
     print("ratio to one worker with 1,000 held")
     print((rates / rates.iloc[0, 0]).round(2), end="\n\n")
     order["ratio"] = (order["messages / s"] / order["messages / s"].iloc[0]).round(2)

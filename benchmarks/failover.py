@@ -1,6 +1,6 @@
 """How long nobody acknowledges when a stream's leader goes: killed, stopped, lame duck, step-down.
 
-    python benchmarks/failover.py [--trials 6] [--faults kill stop lame_duck step_down]
+    python benchmarks/failover.py [--trials 6] [--faults kill stop lame_duck step_down] [--picture FILE]
 
 A trial: a stream of three replicas on four fresh nodes, one publisher that awaits each acknowledgement
 (timeout 20 ms, the same message ID on every try), and the fault on the stream's leader after 100 of
@@ -16,6 +16,7 @@ import time
 
 import nats
 
+from helpers import plots
 from helpers.cluster.embedded import Embedded
 from helpers.ledger import Ledger
 
@@ -63,8 +64,9 @@ async def trial(cluster: Embedded, fault: str) -> float:
     return max(b - a for a, b in itertools.pairwise(after)) * 1e3
 
 
-async def main(trials: int, faults: list[str]) -> None:
+async def main(trials: int, faults: list[str], picture: str | None) -> None:
     cluster = await Embedded().start()
+    ax = plots.axes(height=2.5)
     try:
         for fault in faults:
             gaps = [await trial(cluster, fault) for _ in range(trials)]
@@ -73,8 +75,13 @@ async def main(trials: int, faults: list[str]) -> None:
                 f"{min(gaps):,.0f} to {max(gaps):,.0f} ms; nothing acknowledged lost, twice or reordered",
                 flush=True,
             )
+            ax.plot(gaps, [fault] * trials, "o", color=plots.BLUE, alpha=0.6)
     finally:
         await cluster.close()
+    if picture:
+        ax.set(xscale="log", xlabel="milliseconds without an acknowledgement, a dot a trial")
+        ax.invert_yaxis()
+        ax.figure.savefig(picture, dpi=100)
 
 
 if __name__ == "__main__":
@@ -83,5 +90,6 @@ if __name__ == "__main__":
     )
     parser.add_argument("--trials", type=int, default=6)
     parser.add_argument("--faults", nargs="+", choices=FAULTS, default=list(FAULTS))
+    parser.add_argument("--picture", metavar="FILE", help="draw the gaps to this PNG")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.trials, arguments.faults))
+    asyncio.run(main(arguments.trials, arguments.faults, arguments.picture))

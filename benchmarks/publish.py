@@ -22,9 +22,10 @@ from functools import partial
 from pathlib import Path
 
 import nats
+from matplotlib import pyplot as plt
 from nats.js import JetStreamContext
 
-from helpers import bulk
+from helpers import bulk, plots
 from helpers.cluster import Cluster, open_cluster
 
 SUBJECT = "bench.new"
@@ -150,14 +151,15 @@ async def seconds_a_message(
         await js.delete_stream("BENCH")
 
 
-async def main(rounds: int, sizes: list[int]) -> None:
+async def main(rounds: int, sizes: list[int], picture: str | None) -> None:
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
     with tempfile.TemporaryDirectory() as folder:
         found, missing = others(folder)
+        every: dict[int, dict[tuple[str, int], list[float]]] = {}
         try:
             for size in sizes:
-                rates: dict[tuple[str, int], list[float]] = {}
+                rates = every[size] = {}
                 for _ in range(rounds):
                     for name, (technique, most) in (TECHNIQUES | found).items():
                         count = max(ATOMIC, min(most, MOST // size) // ATOMIC * ATOMIC)
@@ -172,6 +174,8 @@ async def main(rounds: int, sizes: list[int]) -> None:
             await cluster.close()
     for what in missing:
         print(f"missing: {what}")
+    if picture:
+        draw(every, picture)
 
 
 def show(rates: dict[tuple[str, int], list[float]], size: int, rounds: int) -> None:
@@ -187,9 +191,24 @@ def show(rates: dict[tuple[str, int], list[float]], size: int, rounds: int) -> N
         print(line, flush=True)
 
 
+def draw(every: dict[int, dict[tuple[str, int], list[float]]], picture: str) -> None:
+    """Medians of each size, one panel for a stream of one replica and one for three."""
+    names = list(dict.fromkeys(name for name, _ in next(iter(every.values()))))[::-1]
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4.5), sharey=True, layout="constrained")
+    for replicas, ax in zip((1, 3), panels, strict=True):
+        for (size, rates), colour, marker in zip(every.items(), plots.COLOURS, plots.MARKERS, strict=False):
+            medians = [statistics.median(rates[name, replicas]) for name in names]
+            ax.plot(medians, names, marker, color=colour, label=f"{size:,} B")
+        ax.set(title=f"{replicas} replica{'s' if replicas > 1 else ''}", xscale="log", xlabel="messages / s")
+        ax.grid(axis="x", color="0.9")
+    panels[0].legend(title="payload")
+    figure.savefig(picture, dpi=100)
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="+", default=[256], metavar="BYTES")
+    parser.add_argument("--picture", metavar="FILE", help="draw the medians to this PNG")
     arguments = parser.parse_args()
-    asyncio.run(main(arguments.rounds, arguments.sizes))
+    asyncio.run(main(arguments.rounds, arguments.sizes, arguments.picture))

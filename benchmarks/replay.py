@@ -27,10 +27,11 @@ from urllib.parse import urlsplit
 
 import nats
 import pandas as pd
+from matplotlib import pyplot as plt
 from nats.js.api import ConsumerConfig
 from nats.js.errors import ServiceUnavailableError
 
-from helpers import bulk
+from helpers import bulk, plots
 from helpers.cluster import open_cluster
 
 COLUMNS = ["seq", "time", "subject", "data", "headers"]
@@ -150,12 +151,12 @@ async def positions(js: nats.js.JetStreamContext, counts: list[int], tries: int)
         print(line)
 
 
-async def main(counts: list[int], rounds: int) -> None:
+async def main(counts: list[int], rounds: int, picture: str | None) -> None:
     names = [name for name in TECHNIQUES if "natsrpy" not in name or importlib.util.find_spec("natsrpy")]
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
     js = nc.jetstream(timeout=10)
-    medians: dict[str, dict[int, float]] = {}
+    medians: dict[str, dict[str, dict[int, float]]] = {"PLAIN": {}, "HEADERS": {}}
     try:
         for kind, headers in {"PLAIN": None, "HEADERS": HEADERS}.items():
             for count in counts:
@@ -181,15 +182,14 @@ async def main(counts: list[int], rounds: int) -> None:
                 )
                 print(f"\n{count:,} x 256 B{' with two headers' if kind == 'HEADERS' else ''}, ", end="")
                 print(f"medians of {rounds} rounds\n{table.pop('text')}")
-                if kind == "PLAIN":
-                    for name, seconds in table.items():
-                        medians.setdefault(name, {})[count] = seconds
+                for name, seconds in table.items():
+                    medians[kind].setdefault(name, {})[count] = seconds
     finally:
         await nc.close()
         await cluster.close()
     if len(counts) > 1:
         print("\ngrowth, without headers: seconds ~ messages ** exponent")
-        for name, seconds in medians.items():
+        for name, seconds in medians["PLAIN"].items():
             few, many = min(seconds), max(seconds)
             if few == many:
                 continue
@@ -197,6 +197,24 @@ async def main(counts: list[int], rounds: int) -> None:
             print(f"{name:34}{exponent:5.2f}  ({few:,} to {many:,})")
     if len(names) < len(TECHNIQUES):
         print("natsrpy is not installed here, so no Rust-backed client was compared")
+    if picture:
+        draw(medians, picture)
+
+
+def draw(medians: dict[str, dict[str, dict[int, float]]], picture: str) -> None:
+    """Seconds by messages, to a data frame, without headers and with two."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 4), sharey=True, layout="constrained")
+    for (kind, found), ax in zip(medians.items(), panels, strict=True):
+        frames = {name: seconds for name, seconds in found.items() if "memory" not in name}
+        for (name, seconds), colour, marker in zip(
+            frames.items(), plots.COLOURS, plots.MARKERS, strict=False
+        ):
+            ax.loglog(*zip(*sorted(seconds.items()), strict=True), marker=marker, color=colour, label=name)
+        ax.set(title="no headers" if kind == "PLAIN" else "two headers", xlabel="messages")
+        ax.grid(color="0.9")
+    panels[0].set_ylabel("seconds to a data frame")
+    panels[0].legend()
+    figure.savefig(picture, dpi=100)
 
 
 async def rounds_of(names: list[str], env: dict, stream: str, count: int, rounds: int) -> dict:
@@ -224,10 +242,11 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--counts", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--picture", metavar="FILE", help="draw the medians to this PNG")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--stream", help=argparse.SUPPRESS)
     a = parser.parse_args()
     if a.one:
         asyncio.run(one(a.one, [os.environ["NATS_URL"]], a.stream, a.counts[0]))
     else:
-        asyncio.run(main(a.counts, a.rounds))
+        asyncio.run(main(a.counts, a.rounds, a.picture))
