@@ -134,7 +134,7 @@ async def race(
 async def measure(rounds: int, seconds: float) -> tuple[pd.DataFrame, pd.DataFrame]:
     cluster = await open_cluster("embedded")
     nc = await nats.connect(**cluster.options)
-    js = nc.jetstream(domain=cluster.domain)
+    js = nc.jetstream(domain=cluster.domain, timeout=10)
     scaling, order = [], []
     try:
         await fill(cluster, js, int(max(WORKERS) / SERVICE * (seconds + 1)))

@@ -41,7 +41,7 @@ async def publish(js, ledger: Ledger, acked: list[float], count: int) -> None:
 
 async def trial(cluster: Embedded, fault: str) -> float:
     nc = await nats.connect(**cluster.options)
-    js = nc.jetstream(domain=cluster.domain)
+    js = nc.jetstream(domain=cluster.domain, timeout=10)
     await js.add_stream(name="S", subjects=["s"], num_replicas=3)
     leader = (await js.stream_info("S")).cluster.leader
     ledger, acked = Ledger(), []

@@ -31,7 +31,7 @@ protocol_log (3): What a client really sends: a listener between it and its serv
     protocol's verbs.
 responders (3): Inventory Services as processes of their own, so that one can join, leave, or really be
     killed.
-services (2, 4): The characters of the course, each as the cell that introduced it builds it: a test
+services (1, 2, 4): The characters of the course, each as the cell that introduced it builds it: a test
     compares both.
 tracing (3): Correlation IDs: a context variable, the header that carries it, a log filter, and spans as
     a data frame.

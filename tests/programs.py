@@ -6,12 +6,32 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nats
 import pytest
+from nats.js import JetStreamContext
+
+from helpers.lesson import retry
 
 ROOT = Path(__file__).parents[1]
 # Of their own, so that `down --volumes` at the end deletes no data of the learner's cluster.
 PROJECT = "nats-enterprise-patterns-test"
 PROFILES = ("supercluster", "monitoring", "tools")
+
+
+# Seconds: a new group of replicas elects its leader at once, or, where the first vote is lost (2 of 3,000
+# under load), after the 4 to 9 s of a follower's patience.
+ELECTION = 10
+
+
+async def connected(cluster, **more) -> tuple[nats.NATS, JetStreamContext]:
+    """A client, and JetStream, after a first round trip.
+
+    A stream of one replica is made by a node that may hear of it before it hears of the client's inbox: its
+    answer to the first request of all is then lost (3 of 2,000 under load).
+    """
+    nc = await nats.connect(**cluster.options | more)
+    await retry(nc.jetstream(domain=cluster.domain, timeout=1).account_info)
+    return nc, nc.jetstream(domain=cluster.domain, timeout=ELECTION)
 
 
 def compose_command() -> list[str]:

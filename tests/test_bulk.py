@@ -11,6 +11,7 @@ import nats
 import pytest
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError, ServerError, ServiceUnavailableError
+from programs import connected
 
 from helpers import bulk
 from helpers.bulk.replaying import _read
@@ -25,8 +26,7 @@ class Lab:
     def __init__(self) -> None:
         self.runner = asyncio.Runner()
         self.cluster = self.runner.run(open_cluster("embedded", size=4))
-        self.nc = self.runner.run(nats.connect(**self.cluster.options))
-        self.js = self.nc.jetstream()
+        self.nc, self.js = self.runner.run(connected(self.cluster))
 
     def __call__(self, coroutine: Coroutine) -> object:
         return self.runner.run(coroutine)

@@ -15,7 +15,7 @@ import nats.micro
 import nbformat
 import pytest
 from nats.js.api import AckPolicy, ConsumerConfig
-from programs import tool
+from programs import connected, tool
 
 from helpers import orders
 from helpers.cluster.embedded import Embedded
@@ -52,8 +52,7 @@ async def lesson():
     cluster = await Embedded().start()
     try:
         # On the node that the CLI asks: what is subscribed there, it finds at once.
-        nc = await nats.connect(**cluster.options | {"servers": cluster.urls[:1]})
-        js = nc.jetstream(domain=cluster.domain)
+        nc, js = await connected(cluster, servers=cluster.urls[:1])
         await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3, allow_direct=True)
         await cluster.known("ORDERS")
         for order in orders.orders(1100):

@@ -13,6 +13,7 @@ from unittest.mock import AsyncMock
 import nats
 import pytest
 from nats.js.errors import NotFoundError
+from programs import ELECTION
 
 import helpers.cluster
 from helpers import monitor
@@ -38,7 +39,7 @@ async def embedded(**settings):
 async def client(cluster):
     nc = await nats.connect(**cluster.options)
     try:
-        yield nc, nc.jetstream(domain=cluster.domain)
+        yield nc, nc.jetstream(domain=cluster.domain, timeout=ELECTION)
     finally:
         await nc.close()
 
@@ -236,13 +237,17 @@ def test_mission_ports_where_free_others_where_not():
     with socket.socket() as taken:
         # Without the option, the closed connections of the test before make the port look taken.
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, os.name != "nt")
-        try:
-            taken.bind(("127.0.0.1", 4222))
+
+        async def bound():
+            try:
+                taken.bind(("127.0.0.1", 4222))
+            except OSError:
+                return False  # another test's cluster, which may end before ours has looked
             taken.listen()
-        except OSError:
-            pass  # somebody listens there: the same case
+            return True
 
         async def run():
+            await poll(bound, 180, "port 4222 stays taken by somebody else")
             async with embedded(size=3) as cluster:
                 assert not any(url.endswith((":4222", ":4223", ":4224")) for url in cluster.urls)
 

@@ -3,11 +3,11 @@
 import asyncio
 
 import matplotlib
-import nats
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from nats.js.api import ClusterInfo, PeerInfo
+from programs import connected
 
 from helpers import monitor, plots
 from helpers.cluster.embedded import Embedded
@@ -89,8 +89,7 @@ def test_a_meta_leader_that_was_cut_off_is_waited_for(cluster):
 
 def test_panel_by_click(cluster):
     async def run():
-        nc = await nats.connect(**cluster.options)
-        js = nc.jetstream(domain=cluster.domain)
+        nc, js = await connected(cluster)
         await js.add_stream(name="HANDS", subjects=["hands"], num_replicas=3)
         panel = Panel(cluster, js, "HANDS", "hands").start()
 

@@ -15,6 +15,7 @@ import nats
 import pytest
 import yaml
 from nats.js.errors import NotFoundError
+from programs import ELECTION
 
 import helpers.cluster
 from helpers.cluster import ClusterError, open_cluster
@@ -142,7 +143,7 @@ docker = pytest.mark.docker
 async def client(cluster, urls=None):
     nc = await nats.connect(**cluster.options | {"servers": urls or cluster.urls})
     try:
-        yield nc, nc.jetstream(domain=cluster.domain)
+        yield nc, nc.jetstream(domain=cluster.domain, timeout=ELECTION)
     finally:
         await nc.close()
 
@@ -390,7 +391,7 @@ def test_two_regions_joined_by_gateways(compose):
             reply = await poll(ask, 60, "no request crossed the gateway")
             assert reply.data == b"from eu-west"
 
-            js = east.jetstream(domain="enterprise", timeout=2)
+            js = east.jetstream(domain="enterprise", timeout=ELECTION)
 
             async def add(**settings):
                 try:

@@ -4,10 +4,10 @@ import asyncio
 import json
 import time
 
-import nats
 import pytest
 from matplotlib import pyplot as plt
 from nats.js.errors import APIError, NotFoundError
+from programs import connected
 
 from helpers.cluster import open_cluster
 from helpers.lesson import end, retry
@@ -21,9 +21,9 @@ POISON = {order.id for order in ORDERS if order.amount <= 0}
 
 async def on_a_cluster(scenario) -> None:
     cluster = await open_cluster("embedded")
-    nc = await nats.connect(**cluster.options)
+    nc, js = await connected(cluster)
     try:
-        await scenario(cluster, nc.jetstream(domain=cluster.domain, timeout=2))
+        await scenario(cluster, js)
     finally:
         await nc.close()
         await cluster.close()

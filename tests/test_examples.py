@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
+import programs
 import pytest
 
 from helpers.cluster.embedded import Embedded
@@ -61,8 +62,8 @@ async def running(cluster: Embedded, name: str, *arguments: str):
 async def connected():
     cluster = await Embedded().start()
     try:
-        nc = await nats.connect(**cluster.options)
-        yield cluster, nc, nc.jetstream(timeout=5)
+        nc, js = await programs.connected(cluster)
+        yield cluster, nc, js
         await nc.close()
     finally:
         await cluster.close()

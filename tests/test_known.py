@@ -5,10 +5,10 @@ import re
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import nats
 import nbformat
 import pytest
 from nats.js.api import ConsumerConfig, StreamSource
+from programs import connected
 
 from helpers.cluster import ClusterError, open_cluster
 from helpers.cluster import interface as stage
@@ -39,9 +39,11 @@ CONSUMERS = {
 @asynccontextmanager
 async def clients(cluster):
     """A JetStream context on each node."""
-    found = [await nats.connect(**cluster.options | {"servers": [node.url]}) for node in cluster.nodes]
+    found, contexts = zip(
+        *[await connected(cluster, servers=[node.url]) for node in cluster.nodes], strict=True
+    )
     try:
-        yield [nc.jetstream(domain=cluster.domain, timeout=2) for nc in found]
+        yield contexts
     finally:
         await asyncio.gather(*(nc.close() for nc in found))
 

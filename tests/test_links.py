@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import nats
 import pytest
 from nats.js.api import Placement
+from programs import ELECTION, connected
 
 from helpers import monitor
 from helpers.cluster import FaultRefused
@@ -73,8 +74,7 @@ def test_every_route_goes_through_a_link():
 def test_isolated_leader_acknowledges_nothing_and_the_majority_goes_on():
     async def run():
         async with started(Embedded(links=True)) as cluster:
-            nc = await nats.connect(**cluster.options)
-            js = nc.jetstream(domain=cluster.domain)
+            nc, js = await connected(cluster)
             await js.add_stream(name="S", subjects=["s"], num_replicas=3)
             leader = (await js.stream_info("S")).cluster.leader
             rest = [node.url for node in cluster.nodes if node.name != leader]
@@ -143,7 +143,7 @@ def test_supercluster_wan_split_and_a_lost_region():
         async with started(Supercluster(tiebreaker=True)) as world:
             us = await nats.connect(**world.options_in("us-east", "eu-west"))
             eu = await nats.connect(**world.options_in("eu-west"))
-            js_us, js_eu = (c.jetstream(domain=world.domain, timeout=2) for c in (us, eu))
+            js_us, js_eu = (c.jetstream(domain=world.domain, timeout=ELECTION) for c in (us, eu))
 
             async def answer(msg):
                 await msg.respond(b"us-east")

@@ -10,11 +10,10 @@ import urllib.request
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-import nats
 import pytest
 import yaml
 from nats.js.api import ConsumerConfig
-from programs import tool
+from programs import connected, tool
 
 from helpers.cluster.embedded import Embedded, free_ports
 from helpers.cluster.interface import get_json, poll
@@ -148,8 +147,7 @@ def lesson(tmp_path_factory):
 
 
 async def fill(cluster) -> None:
-    nc = await nats.connect(**cluster.options)
-    js = nc.jetstream(domain=cluster.domain)
+    nc, js = await connected(cluster)
     await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
     await cluster.known("ORDERS")
     # With 20 held the consumer gives nothing new: what is fetched after the naks are the returned ones.

@@ -3,9 +3,9 @@
 import asyncio
 from pathlib import Path
 
-import nats
 import pandas as pd
 import pytest
+from programs import ELECTION, connected
 
 from helpers import backup, bulk
 from helpers.cluster import open_cluster
@@ -15,7 +15,7 @@ from helpers.cluster import open_cluster
 def lab():
     with asyncio.Runner() as runner:
         cluster = runner.run(open_cluster("embedded", size=4))
-        nc = runner.run(nats.connect(**cluster.options))
+        nc, _ = runner.run(connected(cluster))
         yield runner.run, cluster, nc
         runner.run(nc.close())
         runner.run(cluster.close())
@@ -24,7 +24,7 @@ def lab():
 @pytest.fixture
 def stream(lab):
     run, cluster, nc = lab
-    js = nc.jetstream()
+    js = nc.jetstream(timeout=ELECTION)
     run(cluster.delete_streams(js, "KEPT"))
     run(js.add_stream(name="KEPT", subjects=["kept.*"], num_replicas=3, allow_batched=True))
     run(bulk.publish(nc, ((f"kept.{n % 3}", bytes(300), {"N": str(n)}) for n in range(5_000))))

@@ -38,7 +38,7 @@ async def main():
     nc = await nats.connect(
         SERVERS, **LOGIN, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=lost
     )
-    js = nc.jetstream()
+    js = nc.jetstream(timeout=10)  # seconds: an election takes up to nine
     await js.add_stream(name="PAYMENTS", subjects=["payments.*"], num_replicas=3)
     group = {"durable_name": "payment-processor", "filter_subject": "orders.payment", "max_deliver": 3}
     await js.add_consumer("ORDERS", **group, ack_policy="explicit", ack_wait=10)

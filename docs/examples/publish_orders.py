@@ -40,7 +40,7 @@ async def main(count):
     nc = await nats.connect(
         SERVERS, **LOGIN, max_reconnect_attempts=-1, reconnect_time_wait=0.1, error_cb=lost
     )
-    js = nc.jetstream()
+    js = nc.jetstream(timeout=10)  # seconds: an election takes up to nine
     await js.add_stream(name="ORDERS", subjects=["orders.*"], num_replicas=3)
     acked = 0
     for number in range(1, count + 1):

@@ -114,7 +114,7 @@ async def keep_reports(class_: folder.Class) -> None:
     boss = class_.members[0]
     nc = await nats.connect(**servers.options(class_, f"{boss.name}-report", boss.report_password))
     try:
-        await nc.jetstream(timeout=5).add_stream(
+        await nc.jetstream(timeout=10).add_stream(  # an election takes up to 9 s
             name=STREAM, subjects=["class.>"], num_replicas=3, storage=StorageType.FILE, max_age=24 * 3600
         )
     finally:

@@ -223,6 +223,7 @@ class Cluster(ABC):
                 poll(self._agreed, timeout, self._disagreement),
             )
             await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
+            await poll(lambda: self._forgotten(probe), timeout, f"not every node has deleted {probe}")
             # Once more: nodes that came back one by one may have elected another leader since.
             await poll(self._agreed, timeout, self._disagreement)
         except BaseException:  # not ready, or interrupted
@@ -264,6 +265,14 @@ class Cluster(ABC):
         except nats.errors.Error:
             return False
         return True
+
+    async def _forgotten(self, stream: str) -> bool:
+        """Whether no node lists the stream any more.
+
+        With an account's last stream a node removes the folder for its streams, a moment later; one that is
+        made there at this moment is refused with 10049 (4 of 1,900 fresh clusters under load, 2.14.6).
+        """
+        return not any(stream in str(page) for page in (await self.pages(ASSETS)).values())
 
     async def pages(self, path: str) -> dict[str, dict | None]:
         """A monitoring page of every node that has them, by name; None where the node does not answer."""

@@ -118,12 +118,13 @@ async def soak(cluster: Cluster, seed: int, count: int) -> Result:
     js = contexts[0]
     try:
         await cluster.delete_streams(js, *STREAMS)
+        making = clients[0].jetstream(domain=cluster.domain, timeout=10)  # an election takes up to 9 s
         for name, subjects in STREAMS.items():
-            await js.add_stream(name=name, subjects=[subjects], num_replicas=3, duplicate_window=WINDOW,
-                                allow_batched=name == "BULK")  # fmt: skip
+            await making.add_stream(name=name, subjects=[subjects], num_replicas=3, duplicate_window=WINDOW,
+                                    allow_batched=name == "BULK")  # fmt: skip
             await cluster.known(name)
         config = ConsumerConfig(durable_name="payment-processor", ack_policy="explicit", ack_wait=3)
-        await js.add_consumer("ORDERS", config)
+        await making.add_consumer("ORDERS", config)
         await cluster.known("ORDERS", "payment-processor")
 
         ledgers = {name: Ledger() for name in ("a", "b", "bulk")}

@@ -4,7 +4,7 @@ from helpers.cluster.supercluster import open_supercluster
 
 supercluster = await open_supercluster(tiebreaker=True)
 us = await nats.connect(**supercluster.options_in("us-east"))
-js_us = us.jetstream(domain=supercluster.domain)
+js_us = us.jetstream(domain=supercluster.domain, timeout=10)
 await supercluster.delete_streams(js_us, "SALES", "SALES_COPY")
 home = Placement(cluster="us-east")
 await js_us.add_stream(name="SALES", subjects=["sales"], num_replicas=3, placement=home)
