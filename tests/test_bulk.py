@@ -11,7 +11,7 @@ import nats
 import pytest
 from nats.js.api import ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError, ServerError, ServiceUnavailableError
-from programs import connected
+from programs import ELECTION, connected
 
 from helpers import bulk
 from helpers.bulk.replaying import _read
@@ -69,7 +69,7 @@ def messages(count: int, subject: str = "bulk.new", ids: bool = True) -> list[bu
 
 async def ids_in(nc: nats.NATS, stream: str) -> list[int]:
     """The payloads of `stream`, in the order of their sequence."""
-    js = nc.jetstream()
+    js = nc.jetstream(timeout=ELECTION)
     count = (await js.stream_info(stream)).state.messages
     sub = await js.pull_subscribe(">", stream=stream, config=ConsumerConfig(ack_policy="none"))
     found: list[int] = []

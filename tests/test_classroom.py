@@ -16,6 +16,7 @@ import pytest
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NotFoundError
 from nbclient import NotebookClient
+from programs import ELECTION
 
 from helpers import check
 from helpers.classroom import folder, report, room, servers
@@ -55,7 +56,7 @@ async def student(class_, number):
     member = class_.members[number]
     nc = await nats.connect(**servers.options(class_, member.name, member.password))
     try:
-        yield nc, nc.jetstream(domain="enterprise", timeout=5)
+        yield nc, nc.jetstream(domain="enterprise", timeout=ELECTION)
     finally:
         await nc.close()
 

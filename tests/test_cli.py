@@ -185,8 +185,7 @@ def test_the_cheat_sheet_does_what_it_says():
     async def each():
         cluster = await Embedded().start()
         try:
-            nc = await nats.connect(**cluster.options)
-            js = nc.jetstream(domain=cluster.domain)
+            nc, js = await connected(cluster)
             rows = cheat_sheet()
             assert len(rows) >= 12
             await in_python(rows, cluster, nc, js)

@@ -237,7 +237,7 @@ def test_two_notebooks_do_not_disturb_each_other():
     with kernel() as one, kernel() as two:
         first, second = one.open_cluster(), two.open_cluster()
         assert not set(first.urls) & set(second.urls)
-        one.run("nc = await nats.connect(**cluster.options); js = nc.jetstream()")
+        one.run("nc = await nats.connect(**cluster.options); js = nc.jetstream(timeout=10)")
         one.run("await js.add_stream(name='ORDERS', subjects=['orders'], num_replicas=3)")
         two.run("nc = await nats.connect(**cluster.options); js = nc.jetstream()")
         assert two.run("print(len(await js.streams_info()))") == "0\n"

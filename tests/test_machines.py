@@ -275,7 +275,7 @@ from helpers.cluster import open_cluster
 async def main():
     cluster = await open_cluster()
     nc = await nats.connect(**cluster.options)
-    js = nc.jetstream(domain=cluster.domain)
+    js = nc.jetstream(domain=cluster.domain, timeout=10)
     await cluster.delete_streams(js, "ORDERS")
     await js.add_stream(name="ORDERS", subjects=["orders.>"], num_replicas=3)
     await cluster.known("ORDERS")
