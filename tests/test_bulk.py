@@ -46,6 +46,7 @@ class Lab:
                 return False
 
         self(poll(added, 20, f"{name} was not made"))
+        self(self.cluster.known(name))  # else the first batch may break, and be counted as resumed
 
     def stored(self, name: str) -> int:
         return self(self.js.stream_info(name)).state.messages
