@@ -27,7 +27,7 @@ async def connected(cluster, **more) -> tuple[nats.NATS, JetStreamContext]:
     """A client, and JetStream, after a first round trip.
 
     A stream of one replica is made by a node that may hear of it before it hears of the client's inbox: its
-    answer to the first request of all is then lost (3 of 2,000 under load).
+    answer to the first request of all is then lost (5 of 2,190 under load).
     """
     nc = await nats.connect(**cluster.options | more)
     await retry(nc.jetstream(domain=cluster.domain, timeout=1).account_info)

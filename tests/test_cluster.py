@@ -233,6 +233,19 @@ def test_two_clusters_side_by_side_share_nothing():
     asyncio.run(run())
 
 
+def test_the_cluster_is_ready_when_its_probe_is_forgotten():
+    async def run():
+        async with embedded(size=3) as cluster, client(cluster) as (_, js):
+            assert await cluster._forgotten("PROBE_")  # what `wait_ready` made and deleted
+            await js.add_stream(name="KEPT", subjects=["kept"], num_replicas=3)
+            await cluster.known("KEPT")
+            assert not await cluster._forgotten("KEPT")
+            await cluster.kill(cluster.nodes[0].name)
+            assert not await cluster._forgotten("PROBE_")  # a node that does not answer
+
+    asyncio.run(run())
+
+
 def test_mission_ports_where_free_others_where_not():
     with socket.socket() as taken:
         # Without the option, the closed connections of the test before make the port look taken.
