@@ -10,7 +10,8 @@ import nats
 import pandas as pd
 from nats.js.api import StorageType
 
-from ..cluster.interface import ClusterError, get_json
+from ..cluster.interface import ClusterError, get_json, poll
+from ..lesson import NO_ANSWER
 from . import folder, servers
 
 STREAM = "CLASS"
@@ -113,10 +114,19 @@ async def keep_reports(class_: folder.Class) -> None:
     """Makes the stream into which the class reports, for a day; there already is fine."""
     boss = class_.members[0]
     nc = await nats.connect(**servers.options(class_, f"{boss.name}-report", boss.report_password))
+    js = nc.jetstream(timeout=2)
+
+    async def made() -> bool:
+        try:
+            await js.add_stream(
+                name=STREAM, subjects=["class.>"], num_replicas=3, storage=StorageType.FILE, max_age=24 * 3600
+            )
+        except NO_ANSWER:  # who makes it may not have heard yet of a new connection's inbox
+            return False
+        return True
+
     try:
-        await nc.jetstream(timeout=10).add_stream(  # an election takes up to 9 s
-            name=STREAM, subjects=["class.>"], num_replicas=3, storage=StorageType.FILE, max_age=24 * 3600
-        )
+        await poll(made, 40, f"the stream {STREAM}, into which the class reports, cannot be made")
     finally:
         await nc.close()
 
