@@ -8,6 +8,8 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 # Elections are idle time, so three files run side by side, each with a cluster of its own: they keep two cores
 # two thirds busy. Bare pytest does not.
 SIDE_BY_SIDE := -n 3 --dist loadfile
+# Lesson 2, which is longer than any two others, comes first in these: the others go beside it.
+LONGEST_FIRST := -n 3 --dist worksteal
 PROFILES := --profile supercluster --profile monitoring --profile tools
 
 # A kit (make kit) brings its packages along: nothing is then asked of a network.
@@ -47,7 +49,7 @@ test: install ## run every notebook and test that needs no Docker, browser or na
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-sections: install ## run every section of a lesson after its Connect alone
-	$(BIN)/pytest -m sections -n 3 tests/test_sections.py
+	$(BIN)/pytest -m sections $(LONGEST_FIRST) tests/test_sections.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker
@@ -72,7 +74,7 @@ class-end: install ## end its servers; accounts and data stay
 
 test-browser: install ## run every notebook twice in JupyterLab, in headless Chromium; open the pages
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[browser]'
-	$(BIN)/pytest -m browser -n 3 tests/test_browser.py tests/test_site.py
+	$(BIN)/pytest -m browser $(LONGEST_FIRST) tests/test_browser.py tests/test_site.py
 
 run: install ## execute one notebook from a fresh kernel and store its outputs: make run NB=01_...
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace \

@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOTEBOOKS = [*(ROOT / "notebooks").glob("[0w]*.ipynb")]  # the instructor's view needs a class that runs
+# The instructor's view needs a class that runs. Lesson 2 is the longest and comes first, and before the next
+# that its worker has taken already, the shortest.
+FIRST = ("02_clustering", "welcome")
+NOTEBOOKS = sorted(
+    (ROOT / "notebooks").glob("[0w]*.ipynb"), key=lambda path: (path.stem not in FIRST, path.name)
+)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SETTINGS = {"fetchNews": "false", "checkForUpdates": False, "doNotDisturbMode": True}
 
