@@ -1,3 +1,5 @@
+from nats.js.api import StreamSource
+
 await js.add_stream(name="JOBS", subjects=["jobs.*"], retention="workqueue")
 await js.add_stream(name="AUDIT", sources=[StreamSource("JOBS")])
 await cluster.known("JOBS")
