@@ -1,3 +1,5 @@
+from nats.js.api import RePublish
+
 await js.add_stream(name="AUDIT", subjects=["evidence.*"])
 await js.add_stream(
     name="JOBS",
