@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import nkeys
 import pytest
+from nats.js.errors import ServiceUnavailableError
 from test_cluster import client, embedded, known_there, lone_server
 
 from helpers.cluster import ClusterError
@@ -303,6 +304,29 @@ def test_the_streams_of_a_kernel_that_ended_are_ours_and_those_of_one_that_runs_
                 other.stdin.close()
             await cluster.delete_streams(js, "ORDERS")
             assert await js.streams_info() == []
+
+    asyncio.run(run())
+
+
+def test_a_fetch_before_its_consumer_is_known_is_asked_again(monkeypatch):
+    """Nobody is there to answer it: a 503 without a number, as on a node that has not heard of it yet."""
+
+    async def run():
+        async with embedded(size=3) as theirs, client(theirs) as (_, js):
+            monkeypatch.setenv("NATS_URL", known_there(theirs))
+            await js.add_stream(name="ORDERS", subjects=["orders"])
+            await theirs.known("ORDERS")
+            await js.publish("orders")
+            sub = await js.pull_subscribe_bind("late", "ORDERS")
+
+            async def ask():
+                try:
+                    return await sub.fetch(1, timeout=1)
+                except ServiceUnavailableError:
+                    await js.add_consumer("ORDERS", durable_name="late")
+                    raise
+
+            assert len(await External()._done(ask, "fetch", 20)) == 1
 
     asyncio.run(run())
 

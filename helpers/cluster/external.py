@@ -339,7 +339,8 @@ class External(Cluster):
             try:
                 return (await action(),)
             except APIError as refusal:
-                if refusal.code == 503 and refusal.err_code not in WILL_NOT_PASS:
+                # A fetch from a consumer that its node has not heard of yet has no number at all.
+                if isinstance(refusal, ServiceUnavailableError) and refusal.err_code not in WILL_NOT_PASS:
                     return None
                 raise ClusterError(
                     f"JetStream at NATS_URL refuses what the lessons do ({what}): {refusal.code}/"
