@@ -139,12 +139,13 @@ class SupervisorPipe:
 
 
 class Embedded(Cluster):
-    """`size` servers on 127.0.0.1, on the mission's ports (4222..., 8222...) where all are free."""
+    """`size` servers on 127.0.0.1, on the mission's ports where all are free."""
 
     backend = "embedded"
     domain = "enterprise"
 
     config = CONFIG
+    first_ports = (4222, 8222)  # the first node's, for clients and for monitoring; the others' follow
     base = "lessons"  # of the names of its contexts
     context: str | None = None
     first_election = FIRST_ELECTION
@@ -230,8 +231,7 @@ class Embedded(Cluster):
 
     async def _lay_out(self) -> None:
         """Chooses ports and writes down what each server reads from its environment."""
-        clients = list(range(4222, 4222 + self._size))
-        monitors = list(range(8222, 8222 + self._size))
+        clients, monitors = ([first + n for n in range(self._size)] for first in self.first_ports)
         if not all_free(clients + monitors):
             ports = free_ports(2 * self._size)
             clients, monitors = ports[: self._size], ports[self._size :]
