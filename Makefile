@@ -8,7 +8,7 @@ COMPOSE ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose
 # Elections are idle time, so three files run side by side, each with a cluster of its own: they keep two cores
 # two thirds busy. Bare pytest does not.
 SIDE_BY_SIDE := -n 3 --dist loadfile
-# Lesson 2, which is longer than any two others, comes first in these: the others go beside it.
+# Lesson 2 is the longest and comes first in these: the others go beside it.
 LONGEST_FIRST := -n 3 --dist worksteal
 PROFILES := --profile supercluster --profile monitoring --profile tools
 

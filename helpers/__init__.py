@@ -49,7 +49,8 @@ if sys.version_info < (3, 11):  # noqa: UP036 - an old kernel gets this sentence
         sys.exit(sentence)
     raise ImportError(sentence)
 
-if "JPY_SESSION_NAME" in os.environ:  # a kernel of JupyterLab, which says so which notebook it runs
+# A kernel of JupyterLab, which says so which notebook it runs; not a process that the kernel has started.
+if "JPY_SESSION_NAME" in os.environ and "ipykernel" in sys.modules:
     from pathlib import Path
 
     from .lab import told_age

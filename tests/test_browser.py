@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-# The instructor's view needs a class that runs. Lesson 2 is the longest and comes first, and before the next
-# that its worker has taken already, the shortest.
+# The instructor's view needs a class that runs. Lesson 2 is the longest, so it starts first; its worker keeps
+# the test that follows, so that is the shortest.
 FIRST = ("02_clustering", "welcome")
 NOTEBOOKS = sorted(
     (ROOT / "notebooks").glob("[0w]*.ipynb"), key=lambda path: (path.stem not in FIRST, path.name)

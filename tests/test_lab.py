@@ -1,5 +1,6 @@
 """The learner's copies: laid once, kept, put back; and the look at the machine."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import nbformat
 import pytest
 from test_notebooks import ROOT
 
+import helpers
 from helpers import doctor, lab
 
 
@@ -63,6 +65,20 @@ def test_an_old_copy_says_so_and_names_the_repair(copies, tmp_path, monkeypatch)
     assert lab.told_age(changed / "welcome.ipynb") is None, "the original itself has no age"
     lab.lay(changed / "welcome.ipynb")
     assert lab.told_age(copies / "welcome.ipynb") is None
+
+
+@pytest.mark.parametrize("kernel", [True, False])
+def test_only_the_kernel_says_so_and_no_process_that_it_starts(kernel, copies, monkeypatch, capsys):
+    """A responder of lesson 3 says "ready" on the same way out, and nothing before it."""
+    old = nbformat.read(copies / "welcome.ipynb", as_version=4)
+    old.metadata["copied_from"]["sources"] = "another"
+    nbformat.write(old, copies / "welcome.ipynb")
+    monkeypatch.setenv("JPY_SESSION_NAME", str(copies / "welcome.ipynb"))
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+    if kernel:
+        monkeypatch.setitem(sys.modules, "ipykernel", pytest)  # any module: that it was imported counts
+    importlib.reload(helpers)
+    assert ("make reset NB=welcome" in capsys.readouterr().out) is kernel
 
 
 def test_the_doctor_has_a_line_a_check_and_an_exit_status_for_scripts():

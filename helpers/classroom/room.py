@@ -10,8 +10,8 @@ import nats
 import pandas as pd
 from nats.js.api import StorageType
 
-from ..cluster.interface import ClusterError, get_json, poll
-from ..lesson import NO_ANSWER
+from ..cluster.interface import ClusterError, get_json
+from ..lesson import NO_ANSWER, retry
 from . import folder, servers
 
 STREAM = "CLASS"
@@ -115,18 +115,12 @@ async def keep_reports(class_: folder.Class) -> None:
     boss = class_.members[0]
     nc = await nats.connect(**servers.options(class_, f"{boss.name}-report", boss.report_password))
     js = nc.jetstream(timeout=2)
-
-    async def made() -> bool:
-        try:
-            await js.add_stream(
-                name=STREAM, subjects=["class.>"], num_replicas=3, storage=StorageType.FILE, max_age=24 * 3600
-            )
-        except NO_ANSWER:  # who makes it may not have heard yet of a new connection's inbox
-            return False
-        return True
-
+    settings = {"num_replicas": 3, "storage": StorageType.FILE, "max_age": 24 * 3600}
     try:
-        await poll(made, 40, f"the stream {STREAM}, into which the class reports, cannot be made")
+        # Who makes it may not have heard yet of a new connection's inbox: the first answer is then lost.
+        await retry(lambda: js.add_stream(name=STREAM, subjects=["class.>"], **settings), 40)
+    except NO_ANSWER as error:
+        raise ClusterError(f"the stream of reports, {STREAM}, cannot be made: {error!r}") from error
     finally:
         await nc.close()
 
