@@ -48,8 +48,8 @@ doctor: install ## look at this machine, and say what to repair
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
-test-sections: install ## run every section of a lesson after its Connect alone
-	$(BIN)/pytest -m sections $(LONGEST_FIRST) tests/test_sections.py
+test-sections: install ## run every section after Connect alone; stop every long cell, and run it again
+	$(BIN)/pytest -m sections $(LONGEST_FIRST) tests/test_sections.py tests/test_stop.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker

@@ -5,8 +5,11 @@ import shutil
 import tempfile
 from collections import Counter
 from pathlib import Path
+from uuid import uuid4
 
+import nbval.kernel
 import pytest
+from jupyter_client.manager import KernelManager
 
 ROOT = Path(__file__).parent
 # Where memory is a folder, the servers' files are there. A server syncs what it creates, and a disk with
@@ -20,6 +23,7 @@ if (
     and not os.statvfs(MEMORY).f_flag & os.ST_NOEXEC
 ):
     os.environ["TMPDIR"], tempfile.tempdir = str(MEMORY), None
+SOCKETS = tempfile.gettempdir()
 # The instructor's view needs a class that runs: tests/test_classroom.py opens one for it.
 collect_ignore = [] if os.environ.get("CLASS_FOLDER") else ["notebooks/instructor.ipynb"]
 NEEDS = {
@@ -29,6 +33,20 @@ NEEDS = {
     "cli": "the nats CLI, the exporter and Prometheus: make test-cli",
 }
 left_out = pytest.StashKey[Counter]()
+
+
+def kernel_manager(**settings):
+    """As nbval makes one, and where it can be over socket files, which nobody else takes.
+
+    For TCP, Jupyter looks for free ports that the kernel binds a moment later; in one of some sixty suites a
+    client beside it was given one of them in between. The path of such a file has at most 104 bytes.
+    """
+    if os.name != "nt" and len(SOCKETS) < 80:
+        settings |= {"transport": "ipc", "ip": f"{SOCKETS}/kernel-{uuid4().hex[:8]}"}
+    return KernelManager(**settings)
+
+
+nbval.kernel.KernelManager = kernel_manager
 
 
 def pytest_configure(config):

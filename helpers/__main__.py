@@ -7,8 +7,7 @@ import sys
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers", description=__doc__)
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="lab | reset | doctor")
-    lab = verbs.add_parser("lab", help="lay your copies into lab/ and open JupyterLab on them")
-    lab.add_argument("--no-server", action="store_true", help="lay the copies, open nothing")
+    verbs.add_parser("lab", help="lay your copies into lab/ and open JupyterLab on them")
     reset = verbs.add_parser("reset", help="put one copy, or all, back to the start; yours is kept")
     reset.add_argument("notebook", nargs="?", default="", help="its number or name, as 02; without, all")
     doctor = verbs.add_parser("doctor", help="look at this machine, and say what to repair")
@@ -20,7 +19,7 @@ def main() -> None:
     if asked.verb == "lab":
         from .lab import main
 
-        main(rest, serve=not asked.no_server)
+        main(rest)
     elif asked.verb == "reset":
         from .lab import reset
 

@@ -5,12 +5,12 @@ Source of the protocol: github.com/nats-io/nats-architecture-and-design and the 
 configuration and state) and behind it the archive as the server sends it.
 """
 
-import asyncio
 import json
 from pathlib import Path
 
 import nats
-from nats.aio.msg import Msg
+
+from .lesson import retry
 
 CHUNK = 256 * 1024  # bytes a message; below any server's max_payload
 
@@ -22,15 +22,14 @@ class BackupError(RuntimeError):
 async def save(nc: nats.NATS, stream: str, file: Path, timeout: float = 60) -> int:
     """Writes `stream` with its consumers to `file`; returns the file's size in bytes."""
     await _ask(nc, f"$JS.API.STREAM.INFO.{stream}", b"", timeout)  # else nobody answers the next request
-    chunks: asyncio.Queue[Msg] = asyncio.Queue()  # the first may come before the answer
     inbox = nc.new_inbox()
-    subscription = await nc.subscribe(inbox, cb=chunks.put)
+    subscription = await nc.subscribe(inbox)  # before the request: the first chunk may come before its answer
     try:
         request = {"deliver_subject": inbox, "chunk_size": CHUNK}
         head = await _ask(nc, f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(request).encode(), timeout)
         with file.open("wb") as out:
             out.write(json.dumps({"config": head["config"], "state": head["state"]}).encode() + b"\n")
-            while (chunk := await asyncio.wait_for(chunks.get(), timeout)).data:
+            while (chunk := await subscription.next_msg(timeout)).data:
                 out.write(chunk.data)
                 if chunk.reply:  # the server waits for it before it sends more than a window
                     await nc.publish(chunk.reply)
@@ -56,16 +55,8 @@ async def restore(nc: nats.NATS, file: Path, timeout: float = 60) -> str:
 
 
 async def _ask(nc: nats.NATS, subject: str, payload: bytes, timeout: float) -> dict:
-    clock = asyncio.get_running_loop().time
-    deadline = clock() + timeout
-    while True:
-        try:
-            msg = await nc.request(subject, payload, timeout=timeout)
-            break
-        except nats.errors.NoRespondersError:  # nobody got it: our node has not heard of the subject yet
-            if clock() > deadline:
-                raise
-            await asyncio.sleep(0.02)
+    # Nobody may get it at first: our node has not heard of the subject yet.
+    msg = await retry(lambda: nc.request(subject, payload, timeout=timeout), timeout)
     answer = json.loads(msg.data) if msg.data else {}
     if "error" in answer:
         raise BackupError(f"{answer['error']['err_code']} {answer['error']['description']}")

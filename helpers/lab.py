@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -105,14 +104,11 @@ def open_lab(arguments: list[str]) -> None:
     )
 
 
-def main(arguments: list[str], serve: bool = True) -> None:
+def main(arguments: list[str]) -> None:
     """`python -m helpers lab`: lays what is missing, says what is old, opens JupyterLab."""
-    if shutil.which("git") is None and (ROOT / ".git").exists():
-        print("git is not on PATH: the copies will not know their commit")
     for copy in lay_missing():
         print(f"lab/{copy.name} is yours to write in")
     for copy in sorted(LAB.glob("*.ipynb")):
         if told := told_age(copy):
             print(told)
-    if serve:
-        open_lab(arguments)
+    open_lab(arguments)

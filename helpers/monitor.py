@@ -1,4 +1,4 @@
-"""What the servers say of themselves, as data frames: nodes, streams, consumers; and a sampler over time."""
+"""What the servers say of themselves, as data frames; and a sampler over time."""
 
 import asyncio
 import time
@@ -6,47 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Self
 
 import pandas as pd
-from nats.js import JetStreamContext
 
 from .cluster.interface import Cluster
-
-
-async def streams(js: JetStreamContext) -> pd.DataFrame:
-    """A row a stream, by name: retention, storage, replicas, leader, messages, bytes, first_seq, last_seq."""
-    rows = [
-        {
-            "stream": info.config.name,
-            "retention": info.config.retention,
-            "storage": info.config.storage,
-            "replicas": info.config.num_replicas,
-            "leader": info.cluster.leader if info.cluster else None,
-            "messages": info.state.messages,
-            "bytes": info.state.bytes,
-            "first_seq": info.state.first_seq,
-            "last_seq": info.state.last_seq,
-        }
-        for info in await js.streams_info()
-    ]
-    return pd.DataFrame(rows).set_index("stream").sort_index() if rows else pd.DataFrame()
-
-
-async def lag(js: JetStreamContext, stream: str) -> pd.DataFrame:
-    """A row a consumer of `stream`: pending, ack_pending, redelivered and waiting, as counts; ack_floor.
-
-    `ack_floor` is the stream sequence up to which everything is acknowledged.
-    """
-    rows = [
-        {
-            "consumer": info.name,
-            "pending": info.num_pending,
-            "ack_pending": info.num_ack_pending,
-            "redelivered": info.num_redelivered,
-            "waiting": info.num_waiting,
-            "ack_floor": info.ack_floor.stream_seq,
-        }
-        for info in await js.consumers_info(stream)
-    ]
-    return pd.DataFrame(rows).set_index("consumer").sort_index() if rows else pd.DataFrame()
 
 
 async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:

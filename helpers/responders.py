@@ -9,12 +9,13 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 
 import nats
-from nats.errors import NoRespondersError
 
 from .cluster import Cluster
 from .cluster.external import External
+from .lesson import retry
 from .services import InventoryService
 
 NAMES = ("inventory-1", "inventory-2", "inventory-3")
@@ -67,18 +68,9 @@ class Team:
 
     async def _reached(self, url: str, names: tuple[str, ...]) -> None:
         """Returns when a client of this node reaches each: their interest travels from node to node."""
-        nc = await nats.connect(**self._cluster.options | {"servers": [url]})
-        try:
-            async with asyncio.timeout(20):
-                for name in names:
-                    while True:
-                        try:  # it subscribed to this subject last: where this is known, so is the other
-                            await nc.request(f"inventory.check.{name}", b'{"productId": ""}', timeout=5)
-                            break
-                        except NoRespondersError:
-                            await asyncio.sleep(0.01)
-        finally:
-            await nc.close()
+        async with await nats.connect(**self._cluster.options | {"servers": [url]}) as nc:
+            for name in names:  # it subscribed to this subject last: where this is known, so is the other
+                await retry(partial(nc.request, f"inventory.check.{name}", b'{"productId": ""}', timeout=5))
 
     async def leave(self, name: str, how: str) -> None:
         """Returns when the process has ended.

@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from logging.handlers import BufferingHandler
 
 import pandas as pd
 from nats.aio.msg import Msg
@@ -68,38 +69,27 @@ def in_tasks(handler: Callable[[Msg], Awaitable[None]]) -> Callable[[Msg], Await
     return receive
 
 
-class CorrelationFilter(logging.Filter):
-    """Writes the current correlation ID into every log record, for `%(correlation_id)s`."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.correlation_id = correlation_id.get()
-        return True
-
-
-class _Collect(logging.Handler):
-    def __init__(self) -> None:
-        super().__init__()
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
+def _with_id(record: logging.LogRecord) -> bool:
+    """Writes the current correlation ID into a log record, for `%(correlation_id)s`."""
+    record.correlation_id = correlation_id.get()
+    return True
 
 
 def logger(name: str) -> tuple[logging.Logger, list[logging.LogRecord]]:
     """A logger that prints nothing, and the list of its records, each with a `correlation_id`."""
-    collect = _Collect()
-    collect.addFilter(CorrelationFilter())
+    collect = BufferingHandler(capacity=1_000_000)  # records; it is emptied when it is full
+    collect.addFilter(_with_id)
     log = logging.getLogger(name)
     log.handlers, log.propagate = [collect], False
     log.setLevel(logging.INFO)
-    return log, collect.records
+    return log, collect.buffer
 
 
 class Spans:
     """What was done when and for whom, in this process: one clock, so spans of several services compare."""
 
     def __init__(self) -> None:
-        self._rows: list[dict] = []
+        self._rows: list[tuple] = []
 
     @contextmanager
     def span(self, service: str, operation: str) -> Iterator[None]:
@@ -108,15 +98,8 @@ class Spans:
         try:
             yield
         finally:
-            self._rows.append(
-                {
-                    "correlation_id": correlation_id.get(),
-                    "service": service,
-                    "operation": operation,
-                    "start": start,
-                    "seconds": time.perf_counter() - start,
-                }
-            )
+            seconds = time.perf_counter() - start
+            self._rows.append((correlation_id.get(), service, operation, start, seconds))
 
     @property
     def frame(self) -> pd.DataFrame:

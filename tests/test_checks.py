@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 
 from helpers import check
-from helpers.check import Outcome, correct, exercise
+from helpers.check import exercise, need
 from helpers.cluster import open_cluster
 
 
 @exercise
-async def positive(answer) -> Outcome:
+async def positive(answer) -> str:
     """The answer, a coroutine function, returns a positive number as JSON."""
-    return correct("it is") if json.loads(await answer())["left"] > 0 else check.not_yet("it is not.")
+    need(json.loads(await answer())["left"] > 0, "it is not.")
+    return "it is"
 
 
 ANSWERS = {
@@ -55,11 +56,11 @@ def test_an_answer_that_holds_is_correct():
 
 def test_what_a_callback_raises_is_told():
     @exercise
-    async def answered(nc) -> Outcome:
+    async def answered(nc) -> str:
         try:
-            return correct((await nc.request("ask", b"", timeout=0.5)).data.decode())
+            return (await nc.request("ask", b"", timeout=0.5)).data.decode()
         except TimeoutError:
-            return check.not_yet("nobody answered.")
+            need(False, "nobody answered.")
 
     async def run():
         cluster = await open_cluster()

@@ -11,7 +11,8 @@ import test_notebooks as form
 from nbformat.v4 import new_code_cell, new_notebook, new_output
 
 ROOT = Path(__file__).parents[1]
-SOURCE = "print('acked 500 in ≈ 2.5 s')\nprint('⏱ 1.2 s')"
+SOURCE = "print('acked 500 in ≈ 2.5 s')\nprint('⏱ 1.2 s')\nprint('<td>≈ 5</td><td>20</td>')"
+ROW = "<td>≈ 5</td><td>20</td>\n"
 
 
 def written(path: Path, printed: str, count: int | None = 1) -> Path:
@@ -25,13 +26,15 @@ def written(path: Path, printed: str, count: int | None = 1) -> Path:
 
 
 CASES = {
-    "same": ("acked 500 in ≈ 2.5 s\n⏱ 1.2 s\n", "PASSED"),
-    "another_timing": ("acked 500 in ≈ 2.5 s\n⏱ 99.9 s\n", "PASSED"),
-    "another_almost": ("acked 500 in ≈   7.1 s\n⏱ 1.2 s\n", "PASSED"),
-    "another_count": ("acked 501 in ≈ 2.5 s\n⏱ 1.2 s\n", "FAILED"),
-    "another_unit_behind_almost": ("acked 500 in ≈ 2.5 ms\n⏱ 1.2 s\n", "FAILED"),
-    "a_stopwatch_behind_a_count": ("acked 500 in ≈ 2.5 s ⏱\n⏱ 1.2 s\n", "FAILED"),
-    "a_line_missing": ("acked 500 in ≈ 2.5 s\n", "FAILED"),
+    "same": ("acked 500 in ≈ 2.5 s\n⏱ 1.2 s\n" + ROW, "PASSED"),
+    "another_timing": ("acked 500 in ≈ 2.5 s\n⏱ 99.9 s\n" + ROW, "PASSED"),
+    "another_almost": ("acked 500 in ≈   7.1 s\n⏱ 1.2 s\n" + ROW, "PASSED"),
+    "another_count": ("acked 501 in ≈ 2.5 s\n⏱ 1.2 s\n" + ROW, "FAILED"),
+    "another_unit_behind_almost": ("acked 500 in ≈ 2.5 ms\n⏱ 1.2 s\n" + ROW, "FAILED"),
+    "a_stopwatch_behind_a_count": ("acked 500 in ≈ 2.5 s ⏱\n⏱ 1.2 s\n" + ROW, "FAILED"),
+    "a_line_missing": ("acked 500 in ≈ 2.5 s\n" + ROW, "FAILED"),
+    "another_almost_in_a_table": ("acked 500 in ≈ 2.5 s\n⏱ 1.2 s\n<td>≈ 6</td><td>20</td>\n", "PASSED"),
+    "another_count_in_a_table": ("acked 500 in ≈ 2.5 s\n⏱ 1.2 s\n<td>≈ 5</td><td>21</td>\n", "FAILED"),
 }
 
 

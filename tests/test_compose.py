@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -23,6 +24,8 @@ from helpers.cluster import compose as backend
 from helpers.cluster.embedded import free_ports
 from helpers.cluster.interface import get_json, poll
 from helpers.ledger import Ledger
+from helpers.lesson import retry
+from helpers.services import publish_with_retry
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0w]*.ipynb"))
@@ -137,6 +140,41 @@ def test_settings_that_it_does_not_suit_choose_local_processes():
 # -- with Docker ----------------------------------------------------------------------------------
 
 docker = pytest.mark.docker
+# Of the tests' own, so that `down --volumes` at the end deletes no data of the learner's cluster.
+PROJECT = "nats-enterprise-patterns-test"
+
+
+class Project:
+    """`docker compose`, else `docker-compose`, on the tests' project."""
+
+    def __init__(self) -> None:
+        plugin = ["docker", "compose"]
+        asked = shutil.which("docker") and subprocess.run([*plugin, "version"], capture_output=True)
+        self._command = plugin if asked and asked.returncode == 0 else ["docker-compose"]
+
+    def __call__(self, *arguments: str) -> None:
+        done = subprocess.run([*self._command, *arguments], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join([*self._command, *arguments])}:\n{done.stderr}"
+
+    def up(self, *services: str) -> None:
+        self("up", "-d", *services)
+
+    def down(self, *options: str) -> None:
+        self("--profile", "supercluster", "down", "--remove-orphans", *options)
+
+
+@pytest.fixture(scope="module")
+def compose():
+    """The four nodes in containers; afterwards everything of the tests' project is gone."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(backend, "PROJECT", PROJECT)
+        patch.setenv("COMPOSE_PROJECT_NAME", PROJECT)  # the kernels of notebooks inherit it
+        project = Project()
+        try:
+            project.up()
+            yield project
+        finally:
+            project.down("--volumes")
 
 
 @asynccontextmanager
@@ -160,17 +198,13 @@ async def opened():
         await cluster.close()
 
 
-def engine():
-    return backend.connect()
-
-
-def labelled(project: str = "nats-enterprise-patterns-test") -> dict:
-    return {"label": f"com.docker.compose.project={project}"}
+def labelled() -> dict:
+    return {"label": f"com.docker.compose.project={PROJECT}"}
 
 
 def health(compose, count: int) -> list[str]:
     """The containers' health, once none is starting any more."""
-    client = engine()
+    client = backend.connect()
     deadline = time.monotonic() + 60
     while True:
         found = [c.attrs["State"]["Health"]["Status"] for c in client.containers.list(filters=labelled())]
@@ -245,17 +279,10 @@ def test_nothing_acked_is_lost_when_a_leader_fails(compose, fault):
             nc = await nats.connect(**cluster.options | {"servers": others})
             publisher, ledger = nc.jetstream(domain="enterprise"), Ledger()
 
-            async def once(number):
-                try:
-                    headers = {"Nats-Msg-Id": str(number)}
-                    return await publisher.publish("orders", b"%d" % number, timeout=0.5, headers=headers)
-                except nats.errors.Error:
-                    return None
-
             async def publish(first, last):
                 for number in range(first, last):
                     ledger.sent.append(number)
-                    await poll(lambda n=number: once(n), 30, f"order {number} was not acknowledged")
+                    await publish_with_retry(publisher, "orders", b"%d" % number, str(number))
                     ledger.acked.add(number)
 
             await publish(0, 200)
@@ -274,16 +301,9 @@ def test_nothing_acked_is_lost_when_a_leader_fails(compose, fault):
             assert str(verdict) == (
                 "sent 500 = acked 500 = stored 500 · lost 0 · duplicated 0 · reordered 0"
             ), verdict
-            replicas = await poll(lambda: caught_up(js), 30, "not every replica caught up")
-            assert len(replicas) == 2
             await cluster.delete_streams(js, "ORDERS")
 
     asyncio.run(run())
-
-
-async def caught_up(js):
-    replicas = (await js.stream_info("ORDERS")).cluster.replicas or []
-    return replicas if all(peer.current and not peer.lag for peer in replicas) else None
 
 
 @docker
@@ -342,7 +362,7 @@ def test_a_meta_leader_that_was_cut_off_answers_once_all_is_restored(compose):
 
 @docker
 def test_no_other_container_is_touched(compose):
-    client = engine()
+    client = backend.connect()
     image = client.containers.list(filters=labelled())[0].image
     labels = {"com.docker.compose.project": "another", "com.docker.compose.service": "nats-server-1"}
     bystander = client.containers.run(
@@ -382,13 +402,7 @@ def test_two_regions_joined_by_gateways(compose):
             await west.subscribe("inventory.check", cb=answer)
             await west.flush()
 
-            async def ask():
-                try:
-                    return await east.request("inventory.check", b"", timeout=1)
-                except nats.errors.Error:
-                    return None
-
-            reply = await poll(ask, 60, "no request crossed the gateway")
+            reply = await retry(lambda: east.request("inventory.check", b"", timeout=1), 60)
             assert reply.data == b"from eu-west"
 
             js = east.jetstream(domain="enterprise", timeout=ELECTION)
@@ -453,7 +467,7 @@ def test_the_notebook_says_the_same_on_compose(compose, notebook):
 
 @docker
 def test_down_leaves_only_the_data_and_up_finds_it_again(compose):
-    client_of_engine = engine()
+    client_of_engine = backend.connect()
 
     async def store():
         async with opened() as cluster, client(cluster) as (_, js):
@@ -464,14 +478,8 @@ def test_down_leaves_only_the_data_and_up_finds_it_again(compose):
                 await js.publish("kept", b"")
 
     async def count():
-        async def found():
-            try:
-                return (await js.stream_info("KEPT")).state.messages
-            except nats.errors.Error:
-                return None  # its group has no leader yet
-
         async with opened() as cluster, client(cluster) as (_, js):
-            return await poll(found, 30, "KEPT has no leader")
+            return (await retry(lambda: js.stream_info("KEPT"), 30)).state.messages
 
     asyncio.run(store())
     compose.down()

@@ -11,9 +11,9 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 
+import nbval.kernel
 import psutil
 import pytest
-from jupyter_client.manager import KernelManager
 
 from helpers.cluster import supervisor
 from helpers.cluster.embedded import find_server, sweep
@@ -26,7 +26,6 @@ cluster = await open_cluster()
 supervisor = cluster._supervisor._process.pid
 print(json.dumps({
     "supervisor": supervisor, "directory": str(cluster._supervisor.directory), "urls": cluster.urls,
-    "states": await cluster.states(),
 }))
 """
 
@@ -41,7 +40,7 @@ class Kernel:
     """A real kernel, as JupyterLab and nbval start it, in the notebooks' folder."""
 
     def __init__(self):
-        self.manager = KernelManager(kernel_name="python3")
+        self.manager = nbval.kernel.KernelManager(kernel_name="python3")
         self.manager.start_kernel(cwd=str(ROOT / "notebooks"))
         self.client = self.manager.client()
         self.client.start_channels()
@@ -88,7 +87,7 @@ class Owned:
     """The processes and the directory that must go with their kernel; the ports go with the processes."""
 
     def __init__(self, described):
-        self.urls, self.states = described["urls"], described["states"]
+        self.urls = described["urls"]
         self.directory = Path(described["directory"])
         supervisor = psutil.Process(described["supervisor"])
         self.processes = [supervisor, *supervisor.children()]
@@ -164,7 +163,7 @@ def test_stop_in_the_middle_of_a_fault_loses_no_reply():
         assert set(states.values()) == {"running"} and owned.alive() == 5
 
 
-@pytest.mark.parametrize("end", ["shutdown", "restart", "nbval", "sigkill"])
+@pytest.mark.parametrize("end", ["shutdown", "restart", "sigkill"])
 def test_nothing_is_left_when_the_kernel_ends(end):
     with kernel() as running:
         owned = running.open_cluster()
@@ -173,8 +172,6 @@ def test_nothing_is_left_when_the_kernel_ends(end):
             running.manager.shutdown_kernel()
         elif end == "restart":
             running.manager.restart_kernel()
-        elif end == "nbval":
-            running.manager.shutdown_kernel(now=True)
         else:
             psutil.Process(running.manager.provisioner.pid).kill()
         assert owned.gone()
@@ -227,12 +224,6 @@ def test_servers_that_outlived_their_guard_are_ended_by_the_next_start(tmp_path,
     server.wait()
 
 
-def test_running_the_first_cell_twice_gives_the_same_cluster():
-    with kernel() as running:
-        first, second = running.open_cluster(), running.open_cluster()
-        assert first.urls == second.urls and first.directory == second.directory
-
-
 def test_two_notebooks_do_not_disturb_each_other():
     with kernel() as one, kernel() as two:
         first, second = one.open_cluster(), two.open_cluster()
@@ -243,17 +234,3 @@ def test_two_notebooks_do_not_disturb_each_other():
         assert two.run("print(len(await js.streams_info()))") == "0\n"
         one.end()
         assert first.gone() and second.alive() == 5
-
-
-def test_helpers_import_from_any_folder(tmp_path):
-    manager = KernelManager(kernel_name="python3")
-    manager.start_kernel(cwd=str(tmp_path))
-    client = manager.client()
-    client.start_channels()
-    try:
-        client.wait_for_ready(timeout=60)
-        reply = client.execute_interactive("import helpers.cluster", timeout=60, output_hook=lambda _: None)
-        assert reply["content"]["status"] == "ok", reply["content"]
-    finally:
-        client.stop_channels()
-        manager.shutdown_kernel(now=True)

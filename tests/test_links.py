@@ -11,10 +11,11 @@ from nats.js.api import Placement
 from programs import ELECTION, connected
 
 from helpers import monitor
-from helpers.cluster import FaultRefused
 from helpers.cluster.embedded import Embedded
 from helpers.cluster.interface import ClusterError, get_json, poll
 from helpers.cluster.supercluster import Supercluster
+from helpers.lesson import retry
+from helpers.services import publish_with_retry
 
 
 @asynccontextmanager
@@ -26,47 +27,16 @@ async def started(cluster):
         await cluster.close()
 
 
-async def publish(js, subject, msg_id):
-    """Until it is acknowledged, with one message ID."""
-
-    async def once():
-        try:
-            return await js.publish(subject, b"", timeout=0.5, headers={"Nats-Msg-Id": str(msg_id)})
-        except nats.errors.Error:
-            return None
-
-    return await poll(once, 30, f"{subject} was not acknowledged")
-
-
-def test_without_links_isolate_says_how_to_get_them():
-    async def run():
-        async with started(Embedded()) as cluster:
-            with pytest.raises(FaultRefused, match=r"open_cluster\(links=True\)"):
-                await cluster.isolate("nats-server-1")
-            await cluster.heal()
-
-    asyncio.run(run())
-
-
 def test_every_route_goes_through_a_link():
     """One route around the links, and no partition would be one."""
 
     async def run():
         async with started(Embedded(links=True)) as cluster:
-
-            async def ports():
-                page = await get_json(f"{cluster.nodes[0].monitor}/routez")
-                return page["num_routes"] and {route["remote_name"] for route in page["routes"]}
-
-            await poll(lambda: _is(ports, 3), 10, "not all three routes")
             for node in cluster.nodes:
                 page = await get_json(f"{node.monitor}/routez")
                 own = {env["ROUTE"] for env in cluster._environments.values()}
                 dialled = {f"{r['ip']}:{r['port']}" for r in page["routes"] if r["did_solicit"]}
                 assert not dialled & own
-
-    async def _is(probe, count):
-        return len(await probe() or ()) == count
 
     asyncio.run(run())
 
@@ -80,16 +50,16 @@ def test_isolated_leader_acknowledges_nothing_and_the_majority_goes_on():
             rest = [node.url for node in cluster.nodes if node.name != leader]
             alone = await nats.connect(**cluster.options | {"servers": [cluster.node(leader).url]})
             many = await nats.connect(**cluster.options | {"servers": rest})
-            await publish(js, "s", "before")
+            await publish_with_retry(js, "s", b"", "before")
             await cluster.isolate(leader)
             with pytest.raises(nats.errors.Error):
                 js_alone = alone.jetstream(domain=cluster.domain)
                 await js_alone.publish("s", timeout=1, headers={"Nats-Msg-Id": "alone"})
-            ack = await publish(many.jetstream(domain=cluster.domain), "s", "many")
+            ack = await publish_with_retry(many.jetstream(domain=cluster.domain), "s", b"", "many")
             assert ack.seq == 2
             assert alone.is_connected
             await cluster.restore_all()
-            assert (await publish(js, "s", "after")).seq == 3
+            assert (await publish_with_retry(js, "s", b"", "after")).seq == 3
             await poll(lambda: caught_up(cluster), 10, "a replica does not hold the three messages")
             for connection in (nc, alone, many):
                 await connection.close()
@@ -100,13 +70,19 @@ def test_isolated_leader_acknowledges_nothing_and_the_majority_goes_on():
     asyncio.run(run())
 
 
+@pytest.fixture(scope="module")
+def cluster():
+    made = asyncio.run(Embedded(links=True).start())
+    yield made
+    asyncio.run(made.close())
+
+
 @pytest.mark.parametrize("moment", [0.0, 0.02, 0.2, 1.0])
 @pytest.mark.parametrize("fault", ["kill", "pause", "isolate", "restart"])
-def test_interrupted_faults_are_undone(fault, moment):
+def test_interrupted_faults_are_undone(fault, moment, cluster):
     """Stop is pressed `moment` seconds into a fault; `restore_all` leaves four healthy nodes."""
 
     async def run():
-        cluster = await shared()
         victim = cluster.nodes[1].name
         task = asyncio.create_task(breaking(cluster, fault, victim))
         await asyncio.sleep(moment)  # the moment of the interrupt
@@ -120,22 +96,7 @@ def test_interrupted_faults_are_undone(fault, moment):
         await getattr(cluster, fault)(victim)
         await asyncio.sleep(60)
 
-    async def shared():
-        if not kept:
-            kept.append(await Embedded(links=True).start())
-        return kept[0]
-
     asyncio.run(run())
-
-
-kept: list[Embedded] = []
-
-
-@pytest.fixture(scope="module", autouse=True)
-def close_kept():
-    yield
-    for cluster in kept:
-        asyncio.run(cluster.close())
 
 
 def test_supercluster_wan_split_and_a_lost_region():
@@ -149,7 +110,7 @@ def test_supercluster_wan_split_and_a_lost_region():
                 await msg.respond(b"us-east")
 
             await us.subscribe("where", cb=answer)
-            await poll(lambda: answered(eu), 10, "no answer across the WAN")
+            await retry(lambda: eu.request("where", timeout=1))  # its interest crosses the WAN
             # Lower bounds only: twice the delay, which no load can undercut.
             assert await round_trip(eu) >= 0.08
             await world.wan(0.1)
@@ -162,18 +123,18 @@ def test_supercluster_wan_split_and_a_lost_region():
                     name=name, subjects=[name], num_replicas=3, placement=Placement(cluster=region)
                 )
                 assert info.cluster.name == region
-                await publish(js_us, name, "first")
+                await publish_with_retry(js_us, name, b"", "first")
             await world.split("us-east")
             with pytest.raises(nats.errors.TimeoutError):
                 await js_us.publish("EU", timeout=1, headers={"Nats-Msg-Id": "late"})
-            await publish(js_us, "US", "second")
-            await publish(js_eu, "EU", "second")
+            await publish_with_retry(js_us, "US", b"", "second")
+            await publish_with_retry(js_eu, "EU", b"", "second")
             await world.heal()
             await poll(lambda: holds(js_eu, "EU", 3), 20, "the late message never came")
 
             await world.kill_region("us-east")
             await poll(lambda: moved(us, world), 10, "the client did not move to eu-west")
-            await publish(us.jetstream(domain=world.domain), "EU", "third")
+            await publish_with_retry(us.jetstream(domain=world.domain), "EU", b"", "third")
             await world.restore_all()
             assert set((await world.states()).values()) == {"running"}
             await poll(lambda: holds(js_eu, "US", 2), 30, "US did not come back")
@@ -181,12 +142,6 @@ def test_supercluster_wan_split_and_a_lost_region():
                 await world.split("mars")
             await us.close()
             await eu.close()
-
-    async def answered(nc):
-        try:
-            return await nc.request("where", timeout=1)
-        except nats.errors.Error:
-            return None
 
     async def round_trip(nc):
         times = []

@@ -1,37 +1,10 @@
-"""Every link of the README and the documents leads somewhere, down to the heading."""
+"""The README's table, its minutes, and the map of the helpers: each is true."""
 
 import ast
 import re
-from urllib.parse import unquote
 
 import nbformat
-import pytest
 from test_notebooks import NOTEBOOKS, ROOT
-
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
-
-
-def headings(path) -> set[str]:
-    """What JupyterLab makes of a notebook's or a document's headings: blanks become hyphens."""
-    if path.suffix == ".ipynb":
-        cells = nbformat.read(path, as_version=4).cells
-        text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    else:
-        text = path.read_text(encoding="utf-8")
-    return {
-        title.replace("`", "").replace(" ", "-") for title in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    }
-
-
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_links(path):
-    for link in re.findall(r"\]\(([^)\s]+)\)", path.read_text(encoding="utf-8")):
-        if link.startswith("http"):
-            continue
-        target, _, heading = link.partition("#")
-        there = (path.parent / target).resolve()
-        assert there.exists(), link
-        assert not heading or unquote(heading) in headings(there), link
 
 
 def test_each_promise_of_the_original_leads_to_a_heading():

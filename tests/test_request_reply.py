@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +19,6 @@ from matplotlib import pyplot as plt
 
 from helpers import plots, responders
 from helpers.cluster import open_cluster
-from helpers.cluster.interface import poll
 from helpers.protocol_log import tapped
 
 ROOT = Path(__file__).parents[1]
@@ -99,45 +97,6 @@ def test_another_start_ends_the_team_before():
             other.close()
 
     asyncio.run(run())
-
-
-def test_a_traced_request_is_answered():
-    """What answers a traced request publishes with the trace's header, and needs the permission for it."""
-
-    async def run():
-        async with team_of_three() as (nc, _):
-            reports = await nc.subscribe("trace.reports")
-            traced = {"Nats-Trace-Dest": "trace.reports"}
-            await nc.request("inventory.check.inventory-3", ASK, timeout=5, headers=traced)
-            await reports.next_msg(timeout=5)
-
-    asyncio.run(run())
-
-
-def test_what_a_drain_sends_first():
-    """nats-py 2.16 sends the PING ahead of the UNSUB, and `pending_size=1` repairs it.
-
-    Red here means that nats-py was repaired: then the option, and what notebook 03 says of it, can go.
-    """
-
-    async def sent(size):
-        cluster = await open_cluster()
-
-        async def has_sent(verb):
-            return verb in wire.verbs
-
-        async with tapped(cluster.urls[0]) as wire:
-            nc = await nats.connect(wire.url, pending_size=size)
-            sub = await nc.subscribe("somewhere", cb=has_sent)
-            await poll(partial(has_sent, "SUB"), 10, "no SUB")
-            before = len(wire.verbs)
-            await sub.drain()
-            await poll(partial(has_sent, "UNSUB"), 10, "no UNSUB")
-            await nc.close()
-            return wire.verbs[before : before + 2]
-
-    assert asyncio.run(sent(2 * 1024 * 1024)) == ["PING", "UNSUB"]
-    assert asyncio.run(sent(1)) == ["UNSUB", "PING"]
 
 
 def test_a_responder_that_drains_unsubscribes_before_it_asks_whether_that_was_seen():

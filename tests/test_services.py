@@ -37,10 +37,6 @@ def defined(source: str) -> dict[str, str]:
 SERVICES = defined((ROOT / "helpers" / "services.py").read_text(encoding="utf-8"))
 
 
-def test_every_character_has_a_lesson():
-    assert set(SERVICES) <= set(INTRODUCED)
-
-
 @pytest.mark.parametrize("name", SERVICES)
 def test_a_character_is_the_code_of_its_cell(name):
     (path,) = (path for path in NOTEBOOKS if path.stem.startswith(INTRODUCED[name]))

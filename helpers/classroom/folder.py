@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # A student's account, replicas counted: the lessons hold at most some twenty streams at a time, and the year
-# of orders (lesson 5) three times over. See docs/instructors.md for how these were measured.
+# of orders (lesson 5) three times over.
 LIMITS = {"max_memory": "128MB", "max_file": "2GB", "max_streams": 60, "max_consumers": 300}
 FILE_MB, MEMORY_MB = 2048, 128
 NODES = 4

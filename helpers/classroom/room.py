@@ -68,13 +68,13 @@ class Room:
         table["help"] = helps.reindex(names).fillna("")
         return table.join(load)
 
-    async def watch(self, seconds: float, every: float = 2) -> None:
+    async def watch(self, seconds: float) -> None:
         """Shows the table, and renews it in place for so many seconds; Stop ends it earlier."""
         from IPython.display import display
 
         handle = display(await self.table(), display_id=True)
-        for _ in range(round(seconds / every)):
-            await asyncio.sleep(every)  # the pace of the picture
+        for _ in range(round(seconds / 2)):
+            await asyncio.sleep(2)  # the pace of the picture
             handle.update(await self.table())
 
     async def load(self) -> pd.DataFrame:
@@ -99,11 +99,8 @@ class Room:
         if student not in {member.name for member in self.class_.members[1:]}:
             raise ClusterError(f"no student {student!r} in this class")
         boss = self.class_.members[0]
-        system = await nats.connect(**servers.options(self.class_, boss.name, boss.password))
-        try:
+        async with await nats.connect(**servers.options(self.class_, boss.name, boss.password)) as system:
             reply = await system.request(f"$JS.API.ACCOUNT.PURGE.{student}", b"", timeout=5)
-        finally:
-            await system.close()
         answer = json.loads(reply.data)
         if "error" in answer:
             raise ClusterError(f"{student} was not reset: {answer['error']['description']}")
@@ -113,16 +110,15 @@ class Room:
 async def keep_reports(class_: folder.Class) -> None:
     """Makes the stream into which the class reports, for a day; there already is fine."""
     boss = class_.members[0]
-    nc = await nats.connect(**servers.options(class_, f"{boss.name}-report", boss.report_password))
-    js = nc.jetstream(timeout=2)
     settings = {"num_replicas": 3, "storage": StorageType.FILE, "max_age": 24 * 3600}
-    try:
-        # Who makes it may not have heard yet of a new connection's inbox: the first answer is then lost.
-        await retry(lambda: js.add_stream(name=STREAM, subjects=["class.>"], **settings), 40)
-    except NO_ANSWER as error:
-        raise ClusterError(f"the stream of reports, {STREAM}, cannot be made: {error!r}") from error
-    finally:
-        await nc.close()
+    user = servers.options(class_, f"{boss.name}-report", boss.report_password)
+    async with await nats.connect(**user) as nc:
+        js = nc.jetstream(timeout=2)
+        try:
+            # Who makes it may not have heard yet of a new connection's inbox: the first answer is then lost.
+            await retry(lambda: js.add_stream(name=STREAM, subjects=["class.>"], **settings), 40)
+        except NO_ANSWER as error:
+            raise ClusterError(f"the stream of reports, {STREAM}, cannot be made: {error!r}") from error
 
 
 def of_environment() -> Path:

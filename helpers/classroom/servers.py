@@ -4,12 +4,10 @@ import asyncio
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import nats
 import psutil
-from nats.js.errors import APIError, NoStreamResponseError
 
 from ..cluster.embedded import all_free, find_server
 from ..cluster.interface import ClusterError, get_json, poll
@@ -53,9 +51,7 @@ async def start(class_: Class) -> None:
             _spawn(class_, folder, n)
 
     async def healthy() -> bool:
-        pages = [
-            await get_json(f"http://127.0.0.1:{class_.port + MONITOR + n}/healthz") for n in range(NODES)
-        ]
+        pages = [await get_json(f"http://127.0.0.1:{port}/healthz") for port in monitors(class_)]
         return all(page and page.get("status") == "ok" for page in pages)
 
     nobody = (
@@ -128,18 +124,13 @@ def options(class_: Class, user: str, password: str) -> dict:
 async def accepts(class_: Class, member: Member) -> bool:
     """Whether a stream of three replicas of this student's takes a message now."""
     try:
-        nc = await nats.connect(**options(class_, member.name, member.password))
-    except (OSError, nats.errors.Error):
+        async with await nats.connect(**options(class_, member.name, member.password)) as nc:
+            js = nc.jetstream(domain="enterprise", timeout=1)
+            await js.add_stream(name="CLASS_PROBE", subjects=["class.probe"], num_replicas=3)
+            await js.publish("class.probe", b"")
+            return await js.delete_stream("CLASS_PROBE")
+    except (OSError, nats.errors.Error):  # a time-out is the first, a refusal of JetStream's the second
         return False
-    try:
-        js = nc.jetstream(domain="enterprise", timeout=1)
-        await js.add_stream(name="CLASS_PROBE", subjects=["class.probe"], num_replicas=3)
-        await js.publish("class.probe", b"")
-        return await js.delete_stream("CLASS_PROBE")
-    except (TimeoutError, NoStreamResponseError, APIError):
-        return False
-    finally:
-        await nc.close()
 
 
 def end(folder: Path) -> int:
@@ -152,7 +143,3 @@ def end(folder: Path) -> int:
     for file in folder.glob("*.pid"):
         file.unlink()
     return len(processes)
-
-
-if __name__ == "__main__":
-    sys.exit("this is a part of `python -m helpers.classroom`")

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import time
 from collections import Counter
+from collections.abc import Coroutine
 
 import ipywidgets as widgets
 from matplotlib import pyplot as plt
@@ -13,6 +15,7 @@ from nats.js.api import ClusterInfo, PeerInfo
 
 from .. import monitor
 from ..cluster.interface import Cluster, poll
+from ..lesson import end
 from ..plots import BLUE, VERMILION, describe
 from ..plots.clustering import topology
 
@@ -32,17 +35,15 @@ class Panel(widgets.VBox):
         self._isolated: set[str] = set()
         self._acks: list[float] = []
         self._tasks: set[asyncio.Task] = set()
-        self._closing = False
         self._group: ClusterInfo | None = None
         self._picture = widgets.HTML()
         self._said = widgets.Label("Click a button, and watch the acknowledgements below the picture.")
-        self.buttons = {(node.name, action): self._button(node.name, action)
-                        for node in cluster.nodes for action in ACTIONS}  # fmt: skip
+        names = [node.name for node in cluster.nodes]
+        self.buttons = {(name, action): self._button(name, action) for name in names for action in ACTIONS}
         rows = [
-            widgets.HBox([widgets.Label(node.name, layout={"width": "110px"}),
-                          *(self.buttons[node.name, action] for action in ACTIONS)])
-            for node in cluster.nodes
-        ]  # fmt: skip
+            widgets.HBox([widgets.Label(name), *(self.buttons[name, action] for action in ACTIONS)])
+            for name in names
+        ]
         super().__init__([self._picture, *rows, self._said])
 
     def __repr__(self) -> str:
@@ -55,80 +56,61 @@ class Panel(widgets.VBox):
             tooltip=f"{action} {node}",
             layout={"width": "90px"},
         )
-        button.on_click(lambda _: self._background(self._clicked(action, node)))
+        button.on_click(lambda _: self._background(self.act(action, node)))
         return button
 
-    def _background(self, work) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _background(self, work: Coroutine) -> None:
+        """Runs it in a task; what ends it is said under the picture."""
+
+        async def said() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._said.value = str(error) or type(error).__name__
+
+        task = asyncio.get_running_loop().create_task(said())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _clicked(self, action: str, node: str) -> None:
-        try:
-            await self.act(action, node)
-        except Exception as error:
-            self._said.value = str(error)
-
-    @property
-    def acked(self) -> int:
-        """How many messages of the panel's publisher were acknowledged so far."""
-        return len(self._acks)
-
-    async def next_ack(self, limit: float = 20) -> None:
-        """Returns with the next acknowledgement; ClusterError when none comes in `limit` seconds."""
-        before = self.acked
+    async def next_ack(self) -> None:
+        """Returns with the next acknowledgement; ClusterError when none comes in 20 seconds."""
+        before = len(self._acks)
 
         async def another() -> bool:
-            return self.acked > before
+            return len(self._acks) > before
 
-        await poll(another, limit, "nothing is acknowledged")
+        await poll(another, 20, "nothing is acknowledged")
 
     async def states(self) -> dict[str, str]:
         """As of the cluster, with "isolated" for a node that runs without its routes."""
         states = await self._cluster.states()
-        return {
-            name: "isolated" if state == "running" and name in self._isolated else state
-            for name, state in states.items()
-        }
+        return states | {name: "isolated" for name in self._isolated if states[name] == "running"}
 
     async def act(self, action: str, node: str) -> None:
         """Kills, pauses, isolates or revives a node; reviving undoes all three."""
         self._said.value = f"{action} {node} ..."
-        if action == "kill":
-            await self._cluster.kill(node)
-        elif action == "pause":
-            await self._cluster.pause(node)
-        elif action == "isolate":
-            await self._cluster.isolate(node)
-            self._isolated.add(node)
+        if action != "revive":
+            await getattr(self._cluster, action)(node)
+            if action == "isolate":
+                self._isolated.add(node)
         else:
-            await self._revive(node)
+            if node in self._isolated:  # which heals whoever is cut off
+                await self._cluster.heal()
+                self._isolated.clear()
+            await self._cluster.resume(node)
+            if (await self._cluster.states())[node] == "down":
+                await self._cluster.restart(node)
         self._said.value = f"{action} {node}: done"
 
-    async def _revive(self, node: str) -> None:
-        if node in self._isolated:
-            others = self._isolated - {node}
-            await self._cluster.heal()
-            self._isolated = set()
-            for other in others:
-                await self.act("isolate", other)
-        await self._cluster.resume(node)
-        if (await self._cluster.states())[node] == "down":
-            await self._cluster.restart(node)
-
     async def _publish(self) -> None:
-        number = 0
-        while not self._closing:
-            number += 1
-            try:
-                await self._js.publish(self._subject, str(number).encode(), timeout=0.5)
+        while True:
+            with contextlib.suppress(Exception):  # the gap in the picture is what this lesson is about
+                await self._js.publish(self._subject, b"", timeout=0.5)
                 self._acks.append(time.perf_counter())
-            except Exception:
-                pass  # the gap in the picture is what this lesson is about
             await asyncio.sleep(PACE)
 
     async def _watch(self) -> None:
-        while not self._closing:
+        while True:
             await self._draw()
             await asyncio.sleep(0.5)
 
@@ -175,11 +157,7 @@ class Panel(widgets.VBox):
 
     async def close_panel(self) -> None:
         """Stops publishing and drawing, and restores every node; the last picture stays."""
-        self._closing = True  # before Python 3.12 wait_for, and so a request, may swallow the cancellation
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end(*self._tasks)
         self._isolated.clear()
         await self._cluster.restore_all()
         await self._draw()
