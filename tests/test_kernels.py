@@ -47,7 +47,7 @@ class Kernel:
         self.client.wait_for_ready(timeout=60)
 
     def run(self, code, timeout=60):
-        """What the code prints; raises what it raised as a RuntimeError of its name."""
+        """What the code prints; raises what it raised as a RuntimeError of its name and text."""
         return self.result(self.client.execute(code), timeout)
 
     def result(self, request, timeout=60):
@@ -64,7 +64,7 @@ class Kernel:
             if message["msg_type"] == "stream":
                 text.append(content["text"])
             elif message["msg_type"] == "error":
-                raise RuntimeError(content["ename"])
+                raise RuntimeError(f"{content['ename']}: {content['evalue']}")
             elif message["msg_type"] == "status" and content["execution_state"] == "idle":
                 return "".join(text)
 
