@@ -84,6 +84,8 @@ def test_every_fault_takes_effect_and_restore_all_undoes_it():
             faults = ["kill", "stop", "pause"] + ([] if os.name == "nt" else ["lame_duck"])
             for fault in faults:
                 await getattr(cluster, fault)(name)
+                if fault == "pause":
+                    await cluster.pause(name)  # as by a second click: it is paused already
                 expected = "paused" if fault == "pause" else "down"
                 assert (await cluster.states())[name] == expected, fault
                 await cluster.restore_all()
@@ -258,7 +260,7 @@ def test_a_port_taken_between_the_look_and_the_start_costs_one_attempt(monkeypat
                 assert str(port) not in "".join(cluster.urls)
 
         asyncio.run(run())
-        assert 2 <= len(tried) // 2 <= ATTEMPTS
+        assert 2 <= len(tried) <= ATTEMPTS
 
 
 @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy"])

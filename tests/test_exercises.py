@@ -62,7 +62,7 @@ async def outcome(exercise: Exercise, answer: str) -> object:
         await run(answer, namespace)
         return await run(exercise.check, namespace)
     finally:
-        if "js" in namespace and namespace["cluster"].owned:
+        if "js" in namespace and namespace["cluster"].backend != "external":
             js = namespace["js"]
             await namespace["cluster"].delete_streams(js, *(s.config.name for s in await js.streams_info()))
         if "nc" in namespace:

@@ -101,7 +101,7 @@ def test_interrupted_faults_are_undone(fault, moment, cluster):
 
 def test_supercluster_wan_split_and_a_lost_region():
     async def run():
-        async with started(Supercluster(tiebreaker=True)) as world:
+        async with started(Supercluster()) as world:
             us = await nats.connect(**world.options_in("us-east", "eu-west"))
             eu = await nats.connect(**world.options_in("eu-west"))
             js_us, js_eu = (c.jetstream(domain=world.domain, timeout=ELECTION) for c in (us, eu))

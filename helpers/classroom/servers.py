@@ -9,7 +9,7 @@ from pathlib import Path
 import nats
 import psutil
 
-from ..cluster.embedded import all_free, find_server
+from ..cluster.embedded import all_free, find_server, running
 from ..cluster.interface import ClusterError, get_json, poll
 from .folder import NODES, Class, Member
 
@@ -19,19 +19,6 @@ MONITOR, ROUTE = 4000, 2000  # above the clients' ports
 def monitors(class_: Class) -> list[int]:
     """The ports of the monitoring pages, on 127.0.0.1 of this machine only."""
     return [class_.port + MONITOR + n for n in range(NODES)]
-
-
-def running(folder: Path) -> list[psutil.Process]:
-    """The servers of this folder that run: by the files they wrote, and only if it is really them."""
-    found = []
-    for file in folder.glob("*.pid"):
-        try:
-            process = psutil.Process(int(file.read_text(encoding="ascii")))
-            if str(file) in process.cmdline():
-                found.append(process)
-        except (psutil.Error, ValueError):
-            continue  # gone, or another program by now
-    return found
 
 
 async def start(class_: Class) -> None:

@@ -9,9 +9,11 @@ from . import compose
 from .embedded import Embedded
 from .external import External
 from .interface import Cluster, ClusterError, FaultRefused, Node
+from .supercluster import Supercluster
 
 __all__ = ["Cluster", "ClusterError", "FaultRefused", "Node", "open_cluster"]
 
+BACKENDS = {kind.backend: kind for kind in (Embedded, compose.Compose, External, Supercluster)}
 _open: dict[tuple, Cluster] = {}
 _heartbeats: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Task] = WeakKeyDictionary()
 
@@ -26,9 +28,9 @@ async def _heartbeat() -> None:
 async def open_cluster(backend: str | None = None, **settings: object) -> Cluster:
     """The cluster of this kernel, ready: an R3 publish was accepted. Called again, the same one.
 
-    `backend` is "external", "compose" or "embedded"; by default external where NATS_URL is set, compose
-    where the cluster of `make cluster` runs, else embedded. `settings` go to the embedded backend:
-    `Embedded(size=4, sync_interval="2m")`; those that the compose cluster does not suit choose it.
+    `backend` is "external", "compose", "embedded" or "supercluster"; by default external where NATS_URL is
+    set, compose where the cluster of `make cluster` runs, else embedded. `settings` go to the embedded
+    backend: `Embedded(size=4, sync_interval="2m")`; all but `links` choose it.
     Raises ClusterError with the cause and the repair.
     """
     loop = asyncio.get_running_loop()
@@ -41,19 +43,14 @@ async def open_cluster(backend: str | None = None, **settings: object) -> Cluste
             backend = "compose"
         else:
             backend = "embedded"
+    if backend not in BACKENDS:
+        raise ClusterError(f"no backend {backend!r}: {', '.join(BACKENDS)}")
     key = (backend, *sorted(settings.items()))
     if key in _open and not (cluster := _open[key]).closed:
         await cluster.restore_all()
         return cluster
-    if backend == "embedded":
-        cluster = await Embedded(**settings).start()
-    elif backend == "compose":
-        cluster = await (await asyncio.to_thread(compose.Compose)).start()
-    elif backend == "external":
-        cluster = await External().start()
-    else:
-        raise ClusterError(f"no backend {backend!r}: embedded, compose or external")
-    _open[key] = cluster
+    settings = settings if backend == "embedded" else {}
+    _open[key] = await (await asyncio.to_thread(BACKENDS[backend], **settings)).start()
     if report.student():
         print(report.STATEMENT)
-    return cluster
+    return _open[key]

@@ -5,14 +5,13 @@ import os
 import select
 import shutil
 import socket
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .interface import Cluster, ClusterError, Node, Secret
 
 if TYPE_CHECKING:  # importing docker takes 0.3 s, which a kernel without the cluster should not pay
     from docker import DockerClient
     from docker.models.containers import Container
-    from docker.models.networks import Network
 
 NAME = "nats-enterprise-patterns"  # what .env tells Compose
 PROJECT = os.environ.get("COMPOSE_PROJECT_NAME") or NAME
@@ -50,28 +49,18 @@ def connect() -> "DockerClient":
     try:
         return docker.from_env()
     except docker.errors.DockerException as error:
-        causes = _causes(error)
-    if not docker_here():
-        problem = "Docker is missing: install Docker Desktop, or docker.io and docker-compose on Debian"
-    elif any(isinstance(cause, PermissionError) for cause in causes):
-        problem = (
-            "Docker runs, but this user is not permitted to use it: run `sudo usermod -aG docker $USER`, "
-            "log in again"
-        )
-    else:
-        problem = (
-            f"Docker is not running ({causes[-1]}): start Docker Desktop, or run `sudo systemctl start "
-            "docker`"
-        )
-    raise ClusterError(f"{problem}; {WITHOUT_DOCKER}") from causes[0]
-
-
-def _causes(error: BaseException | None) -> list[BaseException]:
-    found = []
-    while error is not None:
-        found.append(error)
-        error = error.__cause__ or error.__context__
-    return found
+        if not docker_here():
+            problem = "Docker is missing: install Docker Desktop, or docker.io and docker-compose on Debian"
+        elif "PermissionError" in str(error):
+            problem = (
+                "Docker runs, but this user is not permitted to use it: run `sudo usermod -aG docker $USER`, "
+                "log in again"
+            )
+        else:
+            problem = (
+                f"Docker is not running ({error}): start Docker Desktop, or run `sudo systemctl start docker`"
+            )
+        raise ClusterError(f"{problem}; {WITHOUT_DOCKER}") from error
 
 
 def find(client: "DockerClient") -> dict[str, dict]:
@@ -106,7 +95,10 @@ class Compose(Cluster):
     """The cluster of `make cluster`. It outlives the kernel: `make cluster-down` ends it."""
 
     backend = "compose"
-    domain = "enterprise"
+    nodes = tuple(
+        Node(name, f"nats://127.0.0.1:{monitor - 4000}", f"http://127.0.0.1:{monitor}")
+        for name, monitor in zip(SERVICES, MONITORS, strict=True)
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -117,7 +109,6 @@ class Compose(Cluster):
             what = "is not up" if len(missing) == len(SERVICES) else f"lacks {', '.join(missing)}"
             self._engine.close()
             raise ClusterError(f"the compose cluster {what}: run `make cluster`, {WITHOUT_DOCKER}")
-        self.nodes = tuple(self._node(name) for name in SERVICES)
         environment = self._container(self.nodes[0].name).attrs["Config"]["Env"]
         password = next((entry for entry in environment if entry.startswith("PASSWORD=")), None)
         if password is None:
@@ -127,23 +118,12 @@ class Compose(Cluster):
             )
         self._password = Secret(password.partition("=")[2].strip('"'))
 
-    @property
-    def options(self) -> dict[str, Any]:
-        return super().options | {"user": "learner", "password": self._password}
-
     def _container(self, name: str) -> "Container":
         # Looked up each time: `docker compose up` may have made another one since.
         found = find(self._engine)
         if name not in found:
             raise ClusterError(f"the container of {name} is gone: run `make cluster`")
         return self._engine.containers.get(found[name]["Id"])
-
-    def _node(self, name: str) -> Node:
-        bindings = self._container(name).attrs["HostConfig"]["PortBindings"]
-        client, monitor = (
-            f"127.0.0.1:{bindings[inside][0]['HostPort']}" for inside in ("4222/tcp", "8222/tcp")
-        )
-        return Node(name, f"nats://{client}", f"http://{monitor}")
 
     async def start(self) -> "Compose":
         await self.restore_all()  # an earlier kernel may have left a node paused, down or cut off
@@ -154,52 +134,40 @@ class Compose(Cluster):
         engine = {name: found[name]["State"] if name in found else "removed" for name in SERVICES}
         return {name: s if s in ("running", "paused") else "down" for name, s in engine.items()}
 
-    async def resume(self, name: str) -> None:
-        """Unpauses a paused node, whichever kernel paused it: the engine knows."""
-        await self._signal(self.node(name), "resume")
-
     async def _signal(self, node: Node, kind: str) -> None:
-        await asyncio.to_thread(self._act, node.name, kind, (await self.states())[node.name])
+        def act() -> None:
+            container = self._container(node.name)
+            if kind == "pause" and container.status == "running":
+                container.pause()  # the freezer of its cgroup: what SIGSTOP does, for all in it
+            elif kind == "resume" and container.status == "paused":
+                container.unpause()
+            elif kind in SIGNALS and container.status in ("running", "paused"):
+                # Ended by a signal through the engine it stays down, in spite of `restart: unless-stopped`.
+                container.kill(SIGNALS[kind])
 
-    def _act(self, name: str, kind: str, state: str) -> None:
-        if kind == "pause" and state == "running":
-            self._container(name).pause()  # the freezer of its cgroup: what SIGSTOP does, for all in it
-        elif kind == "resume" and state == "paused":
-            self._container(name).unpause()
-        elif kind in SIGNALS and state != "down":
-            # Ended by a signal through the engine it stays down, in spite of `restart: unless-stopped`.
-            self._container(name).kill(SIGNALS[kind])
+        await asyncio.to_thread(act)
 
     async def _start(self, node: Node) -> None:
         await asyncio.to_thread(lambda: self._container(node.name).start())
 
-    def _routes(self) -> "Network":
-        return self._engine.networks.get(f"{PROJECT}_routes")
-
-    def _on_routes(self, container: "Container") -> bool:
-        return f"{PROJECT}_routes" in container.attrs["NetworkSettings"]["Networks"]
-
     async def isolate(self, name: str) -> None:
         """Takes the node off the network of the routes: nothing passes, and nobody is told."""
-        self.node(name)
-
-        def cut() -> None:
-            container = self._container(name)
-            if self._on_routes(container):
-                self._routes().disconnect(container)
-
-        await asyncio.to_thread(cut)
+        await asyncio.to_thread(self._on_routes, self.node(name).name, False)
 
     async def heal(self) -> None:
         """Puts every node that was cut off back on the network of the routes, as it was before."""
+        for name in SERVICES:
+            await asyncio.to_thread(self._on_routes, name, True)
 
-        def join() -> None:
-            for name, (alias, address) in SERVICES.items():
-                container = self._container(name)
-                if not self._on_routes(container):
-                    self._routes().connect(container, aliases=[alias], ipv4_address=address)
-
-        await asyncio.to_thread(join)
+    def _on_routes(self, name: str, wanted: bool) -> None:
+        container, network = self._container(name), f"{PROJECT}_routes"
+        if wanted != (network in container.attrs["NetworkSettings"]["Networks"]):
+            routes = self._engine.networks.get(network)
+            if wanted:
+                alias, address = SERVICES[name]
+                routes.connect(container, aliases=[alias], ipv4_address=address)
+            else:
+                routes.disconnect(container)
 
     async def close(self) -> None:
         """Lets go of the cluster, which runs on for the next notebook: `make cluster-down` ends it."""

@@ -1,7 +1,7 @@
 """The embedded backend: real nats-server processes from the wheel, owned by this kernel."""
 
 import asyncio
-import contextlib
+import itertools
 import json
 import os
 import secrets
@@ -13,20 +13,13 @@ import tempfile
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
-from . import context, supervisor
-from .interface import Cluster, ClusterError, FaultRefused, Node, Secret, get_json
+from . import supervisor
+from .interface import Cluster, ClusterError, FaultRefused, Node, Secret, get_json, poll
 
 CONFIG = Path(__file__).parents[2] / "config" / "nats.conf"
-# A first election that fails costs 4-9 s of Raft timer, and no option shortens it; the one that
-# succeeds takes 0.1-0.8 s. So a cluster without a meta leader by then is started over.
-FIRST_ELECTION = 1.2
-# Two nodes that hung up on each other's call dial again after a second, and one that missed the first
-# news of the meta group takes two to catch up: starting over is cheaper then, too.
-SETTLED = 0.4
 ATTEMPTS = 6
 LONGEST = 10.0  # each attempt has twice the time of the one before, up to this: a busy machine may need it
 HEAD_START = 0.3  # seconds by which one node of a pair dials later than the other, behind links
@@ -56,7 +49,7 @@ def free_ports(count: int) -> list[int]:
             s.close()
 
 
-def all_free(ports: list[int]) -> bool:
+def all_free(ports: Iterable[int]) -> bool:
     for port in ports:
         with socket.socket() as s:
             if os.name != "nt":  # on Windows this option would let two servers share the port
@@ -68,6 +61,19 @@ def all_free(ports: list[int]) -> bool:
     return True
 
 
+def running(folder: Path) -> list[psutil.Process]:
+    """The servers of this folder that run: by the files they wrote, and only if it is really them."""
+    found = []
+    for file in folder.glob("*.pid"):
+        try:
+            process = psutil.Process(int(file.read_text(encoding="ascii")))
+            if str(file) in process.cmdline():
+                found.append(process)
+        except (psutil.Error, ValueError):
+            continue  # gone, or another program by now
+    return found
+
+
 def sweep() -> None:
     """Ends the servers and removes the directories of supervisors that were killed: their locks are free."""
     # A log is written after the lock was taken: without one, a supervisor may just be starting.
@@ -77,15 +83,12 @@ def sweep() -> None:
             with open(directory / supervisor.LOCK, "r+", encoding="ascii") as file:
                 if not supervisor.lock(file):
                     continue
-                for pid in supervisor.pids(str(directory)):
-                    with contextlib.suppress(psutil.Error):
-                        process = psutil.Process(pid)
-                        if str(directory) in " ".join(process.cmdline()):  # else another's by now
-                            process.kill()
-                            process.wait(5)
+                for process in running(directory):
+                    process.kill()
+                    process.wait(5)
             supervisor.forget(str(directory))
             shutil.rmtree(directory, ignore_errors=True)
-        except OSError:
+        except (OSError, psutil.Error):
             pass  # somebody else's, or just being made or removed
 
 
@@ -128,45 +131,39 @@ class SupervisorPipe:
 
     def close(self) -> None:
         with self._lock:
-            if not self._process.stdin.closed:
-                self._process.stdin.close()
+            self._process.stdin.close()
             self._process.wait(timeout=20)
             self._process.stdout.close()
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
 
 
 class Embedded(Cluster):
     """`size` servers on 127.0.0.1, on the mission's ports where all are free."""
 
     backend = "embedded"
-    domain = "enterprise"
-
     config = CONFIG
     first_ports = (4222, 8222)  # the first node's, for clients and for monitoring; the others' follow
+    zones = "ab"  # the nodes' in turn
     base = "lessons"  # of the names of its contexts
     context: str | None = None
-    first_election = FIRST_ELECTION
-    grace = SETTLED
+    # A first election that fails costs 4-9 s of Raft timer, and no option shortens it; the one that
+    # succeeds takes 0.1-0.8 s. So a cluster without a meta leader by then is started over.
+    first_election = 1.2
+    # Two nodes that hung up on each other's call dial again after a second, and one that missed the first
+    # news of the meta group takes two to catch up: starting over is cheaper then, too.
+    grace = 0.4
 
     def __init__(self, size: int = 4, sync_interval: str = "2m", links: bool = False) -> None:
         """`links` puts a proxy between every two nodes, for `isolate`; routes are slower for it."""
         super().__init__()
         if size < 2:
             raise ClusterError(f"{size} is no cluster: with routes there are at least two servers, size=2")
-        self._size = size
-        self._links: dict[str, tuple[str, str]] | None = {} if links else None  # name: its two ends
-        self._sync = sync_interval
+        self._names = [f"nats-server-{n}" for n in range(1, size + 1)]
+        self._linked, self._sync = links, sync_interval
+        self._links: dict[str, tuple[str, str]] = {}  # name: its two ends
+        self._environments: dict[str, dict[str, str]] = {}
         self._server = find_server()
         self._password = Secret(secrets.token_hex(16))  # hexadecimal: it stands in URLs, too
-        self._environments: dict[str, dict[str, str]] = {}
         self._supervisor = SupervisorPipe()
-
-    @property
-    def options(self) -> dict[str, Any]:
-        return super().options | {"user": "learner", "password": self._password}
 
     async def _ask(self, op: str, **arguments: object) -> dict:
         # Shielded: an interrupted cell must not lose a reply that the next question would get.
@@ -176,17 +173,20 @@ class Embedded(Cluster):
         await asyncio.to_thread(sweep)
         try:
             for attempt in range(ATTEMPTS):
+                election, grace = (
+                    max(seconds, min(seconds * 2**attempt, LONGEST))
+                    for seconds in (self.first_election, self.grace)
+                )
                 await self._lay_out()
                 for node in self.nodes:
                     await self._start(node)
-                missing = "no meta leader"
-                if await self._elected(self._longer(self.first_election, attempt)):
-                    try:
-                        await self.wait_ready(self._longer(self.grace, attempt))
-                        await self._write_contexts()
-                        return self
-                    except ClusterError as late:
-                        missing = late
+                try:
+                    await poll(self._elected, election, "no meta leader")
+                    await self.wait_ready(grace)
+                    await self._write_contexts()
+                    return self
+                except ClusterError as late:
+                    missing = late
                 await self._ask("wipe")
             raise ClusterError(f"no cluster after {ATTEMPTS} attempts, {missing}:\n{self._log_tail()}")
         except BaseException:
@@ -194,18 +194,23 @@ class Embedded(Cluster):
             raise
 
     async def _write_contexts(self) -> None:
-        """For the `nats` command line; where the home is no place for them, only that goes without."""
-        self.context = context.name(self.urls[0], self.base)
+        """For the `nats` command line, which finds the cluster with `--context`, whatever its port.
+
+        Where the home is no place for them, only that goes without.
+        """
+        port = int(self.urls[0].rpartition(":")[2])
+        self.context = self.base if port == self.first_ports[0] else f"{self.base}-{port}"
         try:
-            written = await asyncio.to_thread(context.write, self.context, self.urls, self._password)
-            await self._ask("own", paths=written)
-        except (OSError, RuntimeError) as error:  # the second where there is no home at all
+            folder = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config", "nats", "context")
+            files = {}
+            for user, end in (("learner", ""), ("operator", "-system")):
+                what = f"the {user} of NATS enterprise patterns, while the notebook is open"
+                login = {"url": ",".join(self.urls), "user": user, "password": self._password}
+                files[str(folder / f"{self.context}{end}.json")] = json.dumps({"description": what} | login)
+            await self._ask("own", files=files)
+        except RuntimeError as error:  # the supervisor's, or that there is no home at all
             self.context = None
             print(f"`nats --context` will not find this cluster: {error}")
-
-    @staticmethod
-    def _longer(seconds: float, attempt: int) -> float:
-        return max(seconds, min(seconds * 2**attempt, LONGEST))
 
     async def _link(self, source: str, sink: str, target: str, **settings: float) -> str:
         """Opens the proxy through which `source` dials `sink`; its "host:port"."""
@@ -213,67 +218,69 @@ class Embedded(Cluster):
         self._links[name] = (source, sink)
         return f"127.0.0.1:{(await self._ask('link', name=name, target=target, **settings))['port']}"
 
-    async def _tune(self, names: list[str], **settings: object) -> None:
-        if names:
-            await self._ask("tune", names=names, **settings)
-
     async def isolate(self, name: str) -> None:
-        if self._links is None:
+        if not self._linked:
             raise FaultRefused(
                 "the routes of this cluster are direct: open it with `await open_cluster(links=True)` "
                 "to have links that can be cut"
             )
         self.node(name)
-        await self._tune([link for link, ends in self._links.items() if name in ends], cut=True)
+        cut = [link for link, ends in self._links.items() if name in ends]
+        await self._ask("tune", names=cut, cut=True)
 
     async def heal(self) -> None:
-        await self._tune(list(self._links or ()), cut=False)
+        if self._links:
+            await self._ask("tune", names=list(self._links), cut=False)
 
     async def _lay_out(self) -> None:
         """Chooses ports and writes down what each server reads from its environment."""
-        clients, monitors = ([first + n for n in range(self._size)] for first in self.first_ports)
-        if not all_free(clients + monitors):
-            ports = free_ports(2 * self._size)
-            clients, monitors = ports[: self._size], ports[self._size :]
-        routes = [f"127.0.0.1:{port}" for port in free_ports(self._size)]
-        self.nodes = tuple(
-            Node(f"nats-server-{i + 1}", f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")
-            for i, (client, monitor) in enumerate(zip(clients, monitors, strict=True))
+        size = len(self._names)
+        fresh = free_ports(5 * size)
+        clients, monitors, *more = (fresh[i::5] for i in range(5))
+        usual = [[first + n for n in range(size)] for first in self.first_ports]
+        if all_free(itertools.chain(*usual)):
+            clients, monitors = usual
+        self.nodes = tuple(map(_node, self._names, clients, monitors))
+        self._routes, self._gateways, self._hubs = (
+            {name: f"127.0.0.1:{port}" for name, port in zip(self._names, ports, strict=True)}
+            for ports in more
         )
-        dialled = [[route for route in routes if route != own] for own in routes]
-        if self._links is not None:
-            self._links.clear()
-            dialled = [
-                [
-                    # Two nodes that dial each other at the same moment both hang up on a duplicate.
-                    await self._link(one.name, other.name, routes[j], hesitation=HEAD_START * (i > j))
-                    for j, other in enumerate(self.nodes)
-                    if i != j
-                ]
-                for i, one in enumerate(self.nodes)
-            ]
-        self._environments = {
-            node.name: self._environment(node.name, f"zone:{'ab'[i % 2]}", clients[i], monitors[i])
-            | {
-                "ROUTE": routes[i],
-                # Behind links a node gives away a dead address, or gossip would lead around them.
-                "ROUTE_ADVERTISE": routes[i] if self._links is None else f"127.0.0.1:{i + 1}",
-                # Every node is told of every other: routes from a seed alone often miss the election.
-                "ROUTES": self._list(dialled[i], "route"),
-            }
-            for i, node in enumerate(self.nodes)
+        self._links.clear()
+        for node in self.nodes:
+            self._environments[node.name] = self._environment(node) | await self._joined_by(node)
+
+    async def _joined_by(self, node: Node) -> dict[str, str]:
+        """How a node reaches the others of its cluster.
+
+        Every node is told of every other: routes from a seed alone often miss the election.
+        """
+        others = {n.name: self._routes[n.name] for n in self.nodes if n.cluster == node.cluster and n != node}
+        number = int(node.name.rpartition("-")[2])
+        own = advertised = self._routes[node.name]
+        if self._linked:
+            advertised = f"127.0.0.1:{number}"  # a dead address, or gossip would lead around the links
+            for other, route in others.items():
+                # Two nodes that dial each other at the same moment both hang up on a duplicate.
+                late = HEAD_START * (node.name > other)
+                others[other] = await self._link(node.name, other, route, hesitation=late)
+        return {
+            "ZONE": f"zone:{self.zones[(number - 1) % len(self.zones)]}",
+            "ROUTE": own,
+            "ROUTE_ADVERTISE": advertised,
+            # A cluster of one node lists itself: JetStream demands a route.
+            "ROUTES": self._list(others.values() or [own], "route"),
         }
 
-    def _environment(self, name: str, zone: str, client: int, monitor: int) -> dict[str, str]:
+    def _environment(self, node: Node) -> dict[str, str]:
+        client = node.url.removeprefix("nats://")
         return {
-            "NODE": name,
-            "ZONE": zone,
-            "CLIENT": f"127.0.0.1:{client}",
-            "ADVERTISE": f"127.0.0.1:{client}",
-            "MONITOR": f"127.0.0.1:{monitor}",
+            "NODE": node.name,
+            "CLIENT": client,
+            "ADVERTISE": client,
+            "MONITOR": node.monitor.removeprefix("http://"),
             # json quotes a Windows path's backslashes as the server's configuration does; of \uXXXX
             # its parser knows nothing.
-            "STORE": json.dumps(str(self._supervisor.directory / name), ensure_ascii=False),
+            "STORE": json.dumps(str(self._supervisor.directory / node.name), ensure_ascii=False),
             "PASSWORD": f'"{self._password}"',
             "SYNC": json.dumps(self._sync),  # unquoted, the server reads 2m as two million
         }
@@ -282,23 +289,16 @@ class Embedded(Cluster):
         """As the server's configuration writes a list of addresses, and who dials them."""
         return f"[{', '.join(f'nats://{user}:{self._password}@{address}' for address in addresses)}]"
 
-    async def _elected(self, seconds: float) -> bool:
-        """Whether a meta leader stands before the first election must have failed, on our own ports."""
-        deadline = asyncio.get_running_loop().time() + seconds
-        while asyncio.get_running_loop().time() < deadline:
-            if "down" in (await self.states()).values():
-                return False  # most likely another program took the port between the look and the start
-            first = await get_json(f"{self.nodes[0].monitor}/jsz")
-            if first and first.get("meta_cluster", {}).get("leader"):
-                # Only then the others: four pages asked all the time slow the election they watch.
-                if all(page and self._ours(page) for page in (await self.pages("/jsz")).values()):
-                    return True
-            await asyncio.sleep(0.02)
-        return False
-
-    def _ours(self, jsz: dict) -> bool:
-        store = Path(jsz.get("config", {}).get("store_dir", ""))
-        return self._supervisor.directory.resolve() in store.resolve().parents
+    async def _elected(self) -> bool:
+        """Whether a meta leader stands, on our own ports."""
+        if "down" in (await self.states()).values():  # its port was taken between the look and the start
+            raise ClusterError("a server ended")
+        first = await get_json(f"{self.nodes[0].monitor}/jsz")
+        if not first or not first.get("meta_cluster", {}).get("leader"):
+            return False
+        # Only then the others: four pages asked all the time slow the election they watch.
+        pages = (await self.pages("/jsz")).values()
+        return all(page and self._supervisor.directory.name in str(page.get("config")) for page in pages)
 
     def _log_tail(self, lines: int = 3) -> str:
         logs = sorted(self._supervisor.directory.glob("*.log"))
@@ -309,21 +309,12 @@ class Embedded(Cluster):
         )
 
     async def states(self) -> dict[str, str]:
-        exited = (await self._ask("status"))["exited"]
-        return {
-            node.name: "down"
-            if exited.get(node.name, 0) is not None
-            else ("paused" if node.name in self._paused else "running")
-            for node in self.nodes
-        }
+        found = await self._ask("status")
+        return {name: found.get(name, "down") for name in self._names}
 
-    async def _start(self, node: Node) -> None:
-        await self._ask(
-            "spawn",
-            name=node.name,
-            argv=[self._server, "-c", str(self.config)],
-            env=self._environments[node.name],
-        )
+    async def _start(self, node: Node, config: Path | None = None) -> None:
+        argv = [self._server, "-c", str(config or self.config)]
+        await self._ask("spawn", name=node.name, argv=argv, env=self._environments[node.name])
 
     async def _signal(self, node: Node, kind: str) -> None:
         if kind == "lame_duck" and supervisor.WINDOWS:
@@ -335,3 +326,7 @@ class Embedded(Cluster):
     async def close(self) -> None:
         self.closed = True
         await asyncio.to_thread(self._supervisor.close)
+
+
+def _node(name: str, client: int, monitor: int) -> Node:
+    return Node(name, f"nats://127.0.0.1:{client}", f"http://127.0.0.1:{monitor}")

@@ -126,7 +126,7 @@ class External(Cluster):
     """
 
     backend = "external"
-    owned = False
+    domain = None
 
     def __init__(self) -> None:
         super().__init__()

@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import http.client
+import itertools
 import json
 import urllib.request
-from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,11 +49,14 @@ class Node:
     url: str
     monitor: str | None
 
+    @property
+    def cluster(self) -> str:
+        """What its name begins with; nodes of one cluster share it, and have routes to each other."""
+        return self.name.rpartition("-")[0]
 
-async def poll(
-    probe: Callable[[], Awaitable], seconds: float, what: str | Callable[[], str], every: float = 0.02
-) -> Any:
-    """The first truthy answer of `probe`; ClusterError(`what`, or what that says) when none came in time."""
+
+async def poll(probe: Callable[[], Awaitable], seconds: float, what: str, every: float = 0.02) -> Any:
+    """The first truthy answer of `probe`; ClusterError(`what`) when none came in time."""
     clock = asyncio.get_running_loop().time
     deadline = clock() + seconds
     try:
@@ -67,7 +70,7 @@ async def poll(
     except TimeoutError:
         if clock() < deadline:
             raise  # the probe's own
-        raise ClusterError(f"{what() if callable(what) else what} (waited {seconds:.0f} s)") from None
+        raise ClusterError(f"{what} (waited {seconds:.0f} s)") from None
 
 
 async def get_json(url: str, timeout: float = 1.0) -> dict | None:
@@ -96,19 +99,17 @@ def _groups(jsz: dict | None) -> dict[str, dict]:
     return found
 
 
-def _stream_probe(config: StreamConfig) -> tuple[str, bytes, dict | None]:
-    """Subject, payload and headers of a request that only this stream's leader answers, and refuses."""
-    if not config.subjects or config.no_ack or config.mirror:  # nothing of these answers a publish
-        return f"$JS.API.STREAM.INFO.{config.name}", b"", None
-    concrete = ".".join("x" if part in "*>" else part for part in config.subjects[0].split("."))
+def _probe(stream: StreamConfig, consumer: ConsumerInfo | None) -> tuple[str, bytes, dict | None]:
+    """Subject, payload and headers of a request that only the leader answers, and refuses."""
+    if consumer:
+        names = f"{stream.name}.{consumer.name}"
+        if consumer.config.deliver_subject:  # push: nobody asks it for messages
+            return f"$JS.API.CONSUMER.INFO.{names}", b"", None
+        return f"$JS.API.CONSUMER.MSG.NEXT.{names}", b"{", None
+    if not stream.subjects or stream.no_ack or stream.mirror:  # nothing of these answers a publish
+        return f"$JS.API.STREAM.INFO.{stream.name}", b"", None
+    concrete = ".".join("x" if part in "*>" else part for part in stream.subjects[0].split("."))
     return concrete, b"", {"Nats-Expected-Stream": "?"}
-
-
-def _consumer_probe(info: ConsumerInfo) -> tuple[str, bytes, None]:
-    names = f"{info.stream_name}.{info.name}"
-    if info.config.deliver_subject:  # push: nobody asks it for messages
-        return f"$JS.API.CONSUMER.INFO.{names}", b"", None
-    return f"$JS.API.CONSUMER.MSG.NEXT.{names}", b"{", None
 
 
 def _pending(info: ConsumerInfo) -> int:
@@ -117,11 +118,10 @@ def _pending(info: ConsumerInfo) -> int:
 
 async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: ConsumerConfig) -> int:
     """How many of the stream's messages a new consumer must see, at least; 0 where nobody can count them."""
-    filters = [config.filter_subject] if config.filter_subject else config.filter_subjects or []
-    state, subjects = info.state, info.state.subjects or {}
-    for n, one in enumerate(filters):
-        found = (await js.stream_info(info.config.name, subjects_filter=one)).state.subjects or {}
-        subjects = found if n == 0 else subjects | found
+    filters = [config.filter_subject] if config.filter_subject else config.filter_subjects
+    subjects: dict[str, int] = {}
+    for one in filters or [">"]:
+        subjects |= (await js.stream_info(info.config.name, subjects_filter=one)).state.subjects or {}
     policy = config.deliver_policy or DeliverPolicy.ALL
     if policy == DeliverPolicy.ALL:
         return sum(subjects.values())
@@ -130,8 +130,8 @@ async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: Cons
     if policy == DeliverPolicy.LAST:
         return min(1, len(subjects))
     if policy == DeliverPolicy.BY_START_SEQUENCE and not filters:
-        before = max(0, (config.opt_start_seq or 1) - state.first_seq)
-        return max(0, state.messages - before)  # at least so many: some before it may be deleted
+        before = max(0, (config.opt_start_seq or 1) - info.state.first_seq)
+        return max(0, info.state.messages - before)  # at least so many: some before it may be deleted
     return 0
 
 
@@ -145,22 +145,18 @@ async def _last(js: nats.js.JetStreamContext, stream: str, subject: str) -> int:
         return 0
 
 
-class Cluster(ABC):
+class Cluster:
     """A running cluster. Faults take a node's name and return when they have taken effect."""
 
     backend: str
     nodes: tuple[Node, ...]
-    domain: str | None = None
+    domain: str | None = "enterprise"
     closed = False
-    owned = True  # the project started the servers, and may break them and delete from them
+    _password: Secret | None = None  # the learner's and the operator's
 
     def __init__(self) -> None:
-        self._paused: set[str] = set()
         self._leaving: set[str] = set()  # told to go, and perhaps not gone yet
         self._claimed: set[str] = set()
-        # What `_agreed` saw last, for its error: each node's meta leader, and who is taken for offline.
-        self._leaders: dict[str, str | None] = {}
-        self._offline: set[str] = set()
 
     # -- what a client needs ------------------------------------------------------------------
 
@@ -172,11 +168,11 @@ class Cluster(ABC):
     def options(self) -> dict[str, Any]:
         """Keyword arguments for `nats.connect`: every node, and reconnects quick enough for a lesson."""
 
-        async def no_traceback(error: Exception) -> None:
-            """Callbacks must not print: nats-py's default would print a traceback a lost socket."""
+        async def no_traceback(error: Exception) -> None:  # as nats-py's default prints for each lost socket
             callback_errors.append(error)
 
-        return {
+        login = {"user": "learner", "password": self._password} if self._password else {}
+        return login | {
             "servers": self.urls,
             "error_cb": no_traceback,
             "connect_timeout": 0.5,
@@ -198,55 +194,54 @@ class Cluster(ABC):
                 return node
         raise ClusterError(f"no node {name!r}: the nodes are {', '.join(n.name for n in self.nodes)}")
 
+    def api(self, subject: str) -> str:
+        """`$JS.API` as it is called here: with the cluster's JetStream domain."""
+        return subject.replace("$JS.API", f"$JS.{self.domain}.API" if self.domain else "$JS.API")
+
     def __repr__(self) -> str:
-        return f"{len(self.nodes)} nodes, JetStream domain {self.domain}: " + ", ".join(
-            node.name for node in self.nodes
-        )
+        names = ", ".join(node.name for node in self.nodes)
+        return f"{len(self.nodes)} nodes, JetStream domain {self.domain}: {names}"
 
     # -- state --------------------------------------------------------------------------------
 
-    @abstractmethod
     async def states(self) -> dict[str, str]:
         """Each node's name and what became of it: "running", "paused" or "down"."""
 
+    async def pages(self, path: str) -> dict[str, dict | None]:
+        """A monitoring page of every node that has them, by name; None where the node does not answer."""
+        nodes = [node for node in self.nodes if node.monitor]
+        pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in nodes))
+        return {node.name: page for node, page in zip(nodes, pages, strict=True)}
+
     async def wait_ready(self, timeout: float = 30) -> None:
         """Returns when every node is healthy and routed, and an R3 stream accepted a message."""
-        nc = await poll(self._client, timeout, f"no node of {self.urls} lets a client in")
-        js = nc.jetstream(domain=self.domain, timeout=0.3)
-        # One name for all tries: one that timed out may have made the stream all the same.
-        probe = "PROBE_" + nc._nuid.next().decode()
-        try:
-            await asyncio.gather(
-                poll(lambda: self._accepts(js, probe), timeout, "no stream of three replicas could be made"),
-                poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
-                poll(self._routed, timeout, "not every two nodes have all their routes"),
-                poll(self._agreed, timeout, self._disagreement),
-            )
-            await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
-            await poll(lambda: self._forgotten(probe), timeout, f"not every node has deleted {probe}")
-            # Once more: nodes that came back one by one may have elected another leader since.
-            await poll(self._agreed, timeout, self._disagreement)
-        except BaseException:  # not ready, or interrupted
-            await self._gone(js, probe)
-            raise
-        finally:
-            await nc.close()
-
-    async def _client(self) -> nats.NATS | None:
-        """A connection, or None where the node that was asked does not listen yet."""
-        try:
-            return await nats.connect(**self.options | ONE_TRY)
-        except (OSError, nats.errors.Error):
-            return None
+        connecting = poll(lambda: nats.connect(**self.options), timeout, f"no node of {self.urls} lets us in")
+        async with await connecting as nc:
+            js = nc.jetstream(domain=self.domain, timeout=0.3)
+            # One name for all tries: one that timed out may have made the stream all the same.
+            probe = "PROBE_" + nc._nuid.next().decode()
+            disagree = "not every node knows the same meta leader, and that all are there"
+            try:
+                await asyncio.gather(
+                    poll(lambda: self._accepts(js, probe), timeout, "no R3 stream could be made"),
+                    poll(self._healthy, timeout, "not every node reports healthy: see `states()`"),
+                    poll(self._routed, timeout, "not every two nodes have all their routes"),
+                    poll(self._agreed, timeout, disagree),
+                )
+                await poll(lambda: self._gone(js, probe), timeout, f"the stream {probe} cannot be deleted")
+                await poll(lambda: self._forgotten(probe), timeout, f"not every node has deleted {probe}")
+                # Once more: nodes that came back one by one may have elected another leader since.
+                await poll(self._agreed, timeout, disagree)
+            except BaseException:  # not ready, or interrupted
+                await self._gone(js, probe)
+                raise
 
     async def _accepts(self, js: nats.js.JetStreamContext, probe: str) -> bool:
         """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""
+        replicas = min(3, len(self.nodes))
         try:
             await js.add_stream(
-                name=probe,
-                subjects=[probe],
-                num_replicas=min(3, len(self.nodes)),
-                storage=StorageType.MEMORY,
+                name=probe, subjects=[probe], num_replicas=replicas, storage=StorageType.MEMORY
             )
             await js.publish(probe, b"ready?")
         except Exception:
@@ -257,36 +252,23 @@ class Cluster(ABC):
         try:
             await js.delete_stream(stream)
         except NotFoundError:
-            return True  # an earlier try, whose answer was lost, deleted it
-        except APIError as refusal:
-            if refusal.code not in (500, 503):  # what will not pass, as a permission that is missing
-                raise
-            return False
-        except nats.errors.Error:
+            pass  # an earlier try, whose answer was lost, deleted it
+        except nats.errors.Error as error:
+            if isinstance(error, APIError) and error.code not in (500, 503):
+                raise  # it will not pass, as a permission that is missing
             return False
         return True
 
     async def _forgotten(self, stream: str) -> bool:
         """Whether every node answers, and none lists the stream any more.
 
-        With an account's last stream a node removes the folder for its streams, a moment later; one that is
-        made there at this moment is refused with 10049 (3 of 2,190 fresh clusters under load, 2.14.6).
+        With an account's last stream a node removes their folder, a moment later; one that is made there at
+        this moment is refused with 10049 (3 of 2,190 fresh clusters under load, 2.14.6).
         """
         return all(page and stream not in str(page) for page in (await self.pages(ASSETS)).values())
 
-    async def pages(self, path: str) -> dict[str, dict | None]:
-        """A monitoring page of every node that has them, by name; None where the node does not answer."""
-        nodes = [node for node in self.nodes if node.monitor]
-        pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in nodes))
-        return {node.name: page for node, page in zip(nodes, pages, strict=True)}
-
     async def _healthy(self) -> bool:
-        pages = await self.pages("/healthz")
-        return all(page and page.get("status") == "ok" for page in pages.values())
-
-    def _peers(self, node: Node) -> int:
-        """To how many other nodes it has routes."""
-        return len(self.nodes) - 1
+        return all((await self.pages("/healthz")).values())  # with status 200 where all is well only
 
     async def _routed(self) -> bool:
         """Whether no route is missing between two nodes.
@@ -294,48 +276,33 @@ class Cluster(ABC):
         Two that dial each other at the same moment may hang up on both connections as duplicates, and dial
         again a second later. An account has one of them; meanwhile its requests and replies are lost.
         """
-        for name, page in (await self.pages("/routez")).items():
-            if not page:
-                return False
-            count = Counter(route["remote_name"] for route in page["routes"])
-            if len(count) != self._peers(self.node(name)) or min(count.values(), default=ROUTES) < ROUTES:
-                return False
-        return True
+        pages = await self.pages("/routez")
+        count = Counter(
+            (name, route["remote_name"])
+            for name, page in pages.items()
+            for route in (page or {}).get("routes") or []
+        )
+        pairs = itertools.permutations(self.nodes, 2)
+        return all(count[a.name, b.name] >= ROUTES for a, b in pairs if a.cluster == b.cluster)
+
+    async def _meta(self) -> tuple[str | None, set[str]]:
+        """Whom every node that answers takes for the meta leader; who is silent, or offline in its eyes.
+
+        A leader that was cut off leads on in its own eyes until a packet of the others gets through, and its
+        clients wait in vain. To a node that it has not heard of since one of them came back it gives no
+        stream; only its own page lists the others.
+        """
+        pages = await self.pages("/jsz")
+        groups = {name: page.get("meta_cluster", {}) for name, page in pages.items() if page}
+        leaders = {group.get("leader") for group in groups.values()}
+        leader = leaders.pop() if len(leaders) == 1 else None
+        peers = groups.get(leader, {}).get("replicas") or []
+        heard = {leader, *(peer["name"] for peer in peers if not peer.get("offline"))}
+        return leader, {node.name for node in self.nodes} - (heard & groups.keys())
 
     async def _agreed(self) -> bool:
-        """Whether all nodes know one meta leader.
-
-        A leader that was cut off leads on in its own eyes, and is healthy, until a packet of the others
-        gets through; its clients meanwhile wait in vain, then hear a 503.
-        """
-        # Who knows none leaves the name out; a server without a cluster has no such group.
-        pages = await self.pages("/jsz")
-        groups = [page and page.get("meta_cluster", {"leader": "itself"}) for page in pages.values()]
-        self._leaders = dict(zip(pages, (group and group.get("leader") for group in groups), strict=True))
-        self._offline = self._thought_offline(groups)
-        leaders = {*self._leaders.values()}
-        return len(leaders) <= 1 and None not in leaders and not self._offline
-
-    def _disagreement(self) -> str:
-        told = ", ".join(f"{node}: {leader or 'none'}" for node, leader in self._leaders.items())
-        offline = f"; taken for offline: {', '.join(sorted(self._offline))}" if self._offline else ""
-        return f"not every node knows the same meta leader ({told}{offline})"
-
-    def _thought_offline(self, groups: Iterable[dict | None]) -> set[str]:
-        """Nodes to which the meta leader gives no stream: not heard of since they, or it, came back.
-
-        Only the leader's page lists the others. One that it has never heard of is missing there.
-        """
-        names = {node.name for node in self.nodes}
-        for group in groups:
-            if group and group.get("replicas"):
-                heard = {peer["name"] for peer in group["replicas"] if not peer.get("offline")}
-                return names - heard - {group["leader"]}
-        return set()
-
-    async def _all_online(self) -> bool:
-        groups = [(page or {}).get("meta_cluster") for page in (await self.pages("/jsz")).values()]
-        return not self._thought_offline(groups) & {node.name for node in await self._running()}
+        leader, offline = await self._meta()
+        return leader is not None and not offline
 
     async def caught_up(self, name: str | None = None, timeout: float = 30) -> None:
         """Returns when every replica (on node `name`) has what the leader of its stream or consumer has.
@@ -378,18 +345,33 @@ class Cluster(ABC):
         stream, half a pull request. A consumer also sees all that the stream holds for it, where that can
         be counted. Raises ClusterError when that takes longer than `timeout` seconds.
         """
-        clients = await asyncio.gather(*(self._client_of(node) for node in await self._running()))
+        one = self.options | ONE_TRY
+        clients = await asyncio.gather(
+            *(nats.connect(**one | {"servers": [node.url]}) for node in await self._running())
+        )
+        what = f"{consumer} of {stream}" if consumer else stream
         try:
-            what = (
-                f"{stream} is not known on every node" if consumer is None else f"{consumer} of {stream} is"
-            )
             await poll(
-                lambda: self._known(clients, stream, consumer),
-                timeout,
-                what if consumer is None else f"{what} not known on every node",
+                lambda: self._known(clients, stream, consumer), timeout, f"{what} is not known on every node"
             )
         finally:
             await asyncio.gather(*(nc.close() for nc in clients))
+
+    async def _known(self, clients: list[nats.NATS], stream: str, consumer: str | None) -> bool:
+        try:
+            js = clients[0].jetstream(domain=self.domain, timeout=1)
+            info = await js.stream_info(stream)
+            found = await js.consumer_info(stream, consumer) if consumer else None
+            subject, data, headers = _probe(info.config, found)
+            answers = await asyncio.gather(
+                *(nc.request(self.api(subject), data, timeout=1, headers=headers) for nc in clients)
+            )
+            if any((answer.headers or {}).get("Status") == "503" for answer in answers):
+                return False
+            wanted = await _selected(js, info, found.config) if found else 0
+            return not found or _pending(await js.consumer_info(stream, consumer)) >= wanted
+        except (nats.errors.Error, TimeoutError):  # no leader yet, or one that a node does not know
+            return False
 
     async def settled(self, stream: str, consumer: str, timeout: float = 40) -> None:
         """Returns when `consumer` has delivered all of `stream`, and all was acknowledged or given up.
@@ -397,7 +379,7 @@ class Cluster(ABC):
         Through an outage too: while nobody answers it asks again. ClusterError after `timeout` seconds.
         """
 
-        async def nothing_left(js: nats.js.JetStreamContext) -> bool:
+        async def nothing_left() -> bool:
             try:
                 info = await js.consumer_info(stream, consumer)
                 wanted = info.config.filter_subjects or [info.config.filter_subject or ">"]
@@ -410,125 +392,84 @@ class Cluster(ABC):
             seen = info.delivered.stream_seq >= last if info.delivered else not last
             return seen and not info.num_pending and not info.num_ack_pending
 
-        nc = await nats.connect(**self.options)
-        try:
+        async with await nats.connect(**self.options) as nc:
             js = nc.jetstream(domain=self.domain, timeout=2)
             left = f"not everything in {stream} was delivered to {consumer} and settled"
-            await poll(lambda: nothing_left(js), timeout, left)
-        finally:
-            await nc.close()
+            await poll(nothing_left, timeout, left)
 
     async def leader_of(self, stream: str) -> str:
         """The name of the node that leads `stream`; waits for one to be elected, up to 30 s."""
 
-        async def leader(js: nats.js.JetStreamContext) -> str | None:
+        async def leader() -> str | None:
             try:
-                info = await js.stream_info(stream)
+                return (await js.stream_info(stream)).cluster.leader
             except NotFoundError:
                 raise ClusterError(f"no stream {stream}") from None
             except nats.errors.Error:
                 return None
-            return info.cluster.leader if info.cluster else self.nodes[0].name
 
-        nc = await nats.connect(**self.options)
-        try:
+        async with await nats.connect(**self.options) as nc:
             js = nc.jetstream(domain=self.domain, timeout=1)
-            return await poll(lambda: leader(js), 30, f"{stream} has no leader")
-        finally:
-            await nc.close()
+            return await poll(leader, 30, f"{stream} has no leader")
 
     async def step_down(self, group: str, to: str | None = None) -> str:
         """Moves the leadership of a stream, or of the "meta" group, to the node `to` or any other.
 
         Returns the new leader's name. The meta group's needs the system account.
         """
-        if to is not None:
-            self.node(to)
         meta = group == "meta"
-        subject = "$JS.API.META.LEADER.STEPDOWN" if meta else f"$JS.API.STREAM.LEADER.STEPDOWN.{group}"
-        wish = json.dumps({"placement": {"preferred": to}} if to else {}).encode()
-        old = await (self._meta_leader() if meta else self.leader_of(group))
-        if to == old:
-            return old
-        nc = await nats.connect(**(self.operator_options if meta else self.options))
+        options = self.operator_options if meta else self.options
+        subject = "$JS.API.META" if meta else self.api("$JS.API.STREAM")
+        subject += ".LEADER.STEPDOWN" + ("" if meta else f".{group}")
+        wish = json.dumps({"placement": {"preferred": self.node(to).name}} if to else {}).encode()
+
+        async def leader() -> str | None:
+            return (await self._meta())[0] if meta else await self.leader_of(group)
 
         async def moved() -> str | None:
-            now = await (self._meta_leader() if meta else self.leader_of(group))
-            if now and now != old and to in (None, now):
+            now = await leader()
+            if now and (now == to if to else now != old):
                 return now
             with contextlib.suppress(nats.errors.Error, TimeoutError):  # in mid-election: ask again
-                reply = json.loads(
-                    (await nc.request(subject if meta else self.api(subject), wish, timeout=2)).data
-                )
+                reply = json.loads((await nc.request(subject, wish, timeout=2)).data)
                 error = reply.get("error", {"code": 503})
                 # Who was just elected is "already leader", though not every page says so yet.
                 if error["code"] not in (500, 503) and "already leader" not in error["description"]:
                     raise ClusterError(f"{group} stays with {old}: {error['description']}")
             return None
 
-        try:
+        async def all_online() -> bool:
+            return not (await self._meta())[1] & {node.name for node in await self._running()}
+
+        old = await leader()
+        async with await nats.connect(**options) as nc:
             new = await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
             if meta:  # a new leader may not have heard yet of a node that came back
-                await poll(self._all_online, 30, f"{new} leads meta, and takes a running node for offline")
+                await poll(all_online, 30, f"{new} leads meta, and takes a running node for offline")
             return new
-        finally:
-            await nc.close()
-
-    async def _meta_leader(self) -> str | None:
-        """Whom all nodes take for the leader of the meta group; None while they do not agree."""
-        groups = [(page or {}).get("meta_cluster") or {} for page in (await self.pages("/jsz")).values()]
-        leaders = {group.get("leader") for group in groups if group}
-        return leaders.pop() if len(leaders) == 1 else None
 
     async def _running(self) -> list[Node]:
         states = await self.states()
         return [node for node in self.nodes if states[node.name] == "running"]
 
-    async def _client_of(self, node: Node) -> nats.NATS:
-        return await nats.connect(**self.options | ONE_TRY | {"servers": [node.url]})
-
-    async def _known(self, clients: list[nats.NATS], stream: str, consumer: str | None) -> bool:
-        try:
-            js = clients[0].jetstream(domain=self.domain, timeout=1)
-            info = await js.stream_info(stream, subjects_filter=">")
-            found = await js.consumer_info(stream, consumer) if consumer else None
-            probe = _consumer_probe(found) if found else _stream_probe(info.config)
-            subject, data, headers = (part if i else self.api(part) for i, part in enumerate(probe))
-            answers = await asyncio.gather(
-                *(nc.request(subject, data, timeout=1, headers=headers) for nc in clients)
-            )
-        except (nats.errors.Error, TimeoutError):  # no leader yet, or one that a node does not know
-            return False
-        if any((answer.headers or {}).get("Status") == "503" for answer in answers):
-            return False
-        if found is None:
-            return True
-        return _pending(found) >= await _selected(js, info, found.config)
-
-    def api(self, subject: str) -> str:
-        """`$JS.API` as it is called here: with the cluster's JetStream domain."""
-        return subject.replace("$JS.API", f"$JS.{self.domain}.API" if self.domain else "$JS.API")
-
     # -- faults -------------------------------------------------------------------------------
 
-    @abstractmethod
     async def _signal(self, node: Node, kind: str) -> None:
         """kill, stop, pause, resume or lame_duck, to the server process itself."""
 
-    @abstractmethod
     async def _start(self, node: Node) -> None:
         """Starts a node that is down, with the data it had."""
 
     async def _down(self, name: str) -> bool:
         return (await self.states())[name] == "down"
 
-    async def _leave(self, name: str, kind: str, seconds: float, otherwise: str) -> None:
+    async def _leave(self, name: str, kind: str, seconds: float) -> None:
         """Signals a node to go and waits until it is gone; `restore_all` waits for one interrupted here."""
         node = self.node(name)
         self._leaving.add(name)
         try:
             await asyncio.shield(self._signal(node, kind))
-            await poll(lambda: self._down(name), seconds, otherwise)
+            await poll(lambda: self._down(name), seconds, f"{name} is still there")
         except Exception:  # refused, or it does not go; only the interrupt, no Exception, leaves it to others
             self._leaving.discard(name)
             raise
@@ -536,47 +477,39 @@ class Cluster(ABC):
 
     async def kill(self, name: str) -> None:
         """SIGKILL: the process is gone at once, nothing is flushed, nobody is told."""
-        await self._leave(name, "kill", 10, f"{name} survived its kill")
-        self._paused.discard(name)
+        await self._leave(name, "kill", 10)
 
     async def stop(self, name: str) -> None:
         """SIGTERM: the server hands its leaderships on and exits."""
         await self.resume(name)  # a paused process cannot act on a signal
-        await self._leave(name, "stop", 20, f"{name} did not stop")
+        await self._leave(name, "stop", 20)
 
     async def lame_duck(self, name: str) -> None:
         """SIGUSR2: the server hands on its leaderships, asks its clients to leave, then exits."""
         await self.resume(name)
-        await self._leave(name, "lame_duck", 60, f"{name} is still there")
+        await self._leave(name, "lame_duck", 60)
 
     async def pause(self, name: str) -> None:
         """SIGSTOP: the process keeps its sockets and answers nothing, like a machine that hangs."""
-        node = self.node(name)
-        self._paused.add(name)  # first: a cell stopped in between must not forget it
-        await self._signal(node, "pause")
+        await self._signal(self.node(name), "pause")
 
     async def resume(self, name: str) -> None:
         """SIGCONT: a paused node goes on where it stood."""
-        if name in self._paused:
-            await self._signal(self.node(name), "resume")
-            self._paused.discard(name)
+        await self._signal(self.node(name), "resume")
 
-    async def restart(self, name: str, timeout: float = 30) -> None:
+    async def restart(self, name: str) -> None:
         """Starts a node, after a graceful stop where it runs; waits until it is healthy and caught up."""
         node = self.node(name)
         if not await self._down(name):
             await self.stop(name)
         await self._start(node)
-        await poll(lambda: self._answers(node), timeout, f"{name} is not healthy after its restart")
-        await self.caught_up(name, timeout)
-
-    async def _answers(self, node: Node) -> bool:
-        page = await get_json(f"{node.monitor}/healthz")
-        return bool(page and page.get("status") == "ok")
+        await poll(
+            lambda: get_json(f"{node.monitor}/healthz"), 30, f"{name} is not healthy after its restart"
+        )
+        await self.caught_up(name)
 
     async def isolate(self, name: str) -> None:
         """Cuts every route of a node to the others; its clients stay connected to it."""
-        raise FaultRefused(f"the {self.backend} backend cannot cut routes")
 
     async def heal(self) -> None:
         """Restores every route that `isolate` cut."""

@@ -24,29 +24,8 @@ class Link:
         self.delay, self.hesitation = delay, hesitation
         self.whole = asyncio.Event()
         self.whole.set()
-        self.connections: set[asyncio.Task] = set()
 
-    async def listen(self) -> int:
-        self.server = await asyncio.start_server(self._accepted, "127.0.0.1", 0)
-        return self.server.sockets[0].getsockname()[1]
-
-    def tune(self, cut: bool | None, delay: float | None) -> None:
-        if delay is not None:
-            self.delay = delay
-        if cut is not None:
-            self.whole.clear() if cut else self.whole.set()
-
-    def close(self) -> None:
-        self.server.close()
-        for task in self.connections:
-            task.cancel()
-
-    def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.get_running_loop().create_task(self._carry(reader, writer))
-        self.connections.add(task)
-        task.add_done_callback(self.connections.discard)
-
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         far_writer = None
         try:
             far_reader, far_writer = await self._dial()
@@ -80,8 +59,7 @@ class Link:
         async def deliver() -> None:
             while True:
                 due, data = await travelling.get()
-                if (wait := due - loop.time()) > 0:
-                    await asyncio.sleep(wait)
+                await asyncio.sleep(due - loop.time())
                 await self.whole.wait()
                 if not data:
                     raise EOFError
@@ -96,32 +74,32 @@ class Link:
 
 
 class Links:
-    """The links of one cluster, by name; its methods are called from the supervisor's thread."""
+    """The links of one cluster, by name, in a loop of their own."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._links: dict[str, Link] = {}
+        self._links: dict[str, tuple[Link, asyncio.Server]] = {}
         threading.Thread(target=self._loop.run_forever, daemon=True).start()
 
-    async def _add(self, name: str, *settings: object) -> int:
-        self._links[name] = Link(*settings)
-        return await self._links[name].listen()
+    def run(self, method: str, *arguments: object) -> object:
+        """Runs `add`, `tune` or `close` there, and returns when it is done."""
+        work = getattr(self, method)(*arguments)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
-    async def _each(self, names: list[str], method: str, *arguments: object) -> None:
-        for name in names:
-            getattr(self._links[name], method)(*arguments)
-
-    def _run(self, coroutine) -> object:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
-
-    def add(self, name: str, target: str, delay: float, hesitation: float) -> int:
+    async def add(self, name: str, *settings: object) -> int:
         """Opens a link; the port it listens on, on 127.0.0.1."""
-        return self._run(self._add(name, target, delay, hesitation))
+        link = Link(*settings)
+        self._links[name] = link, await asyncio.start_server(link.carry, "127.0.0.1", 0)
+        return self._links[name][1].sockets[0].getsockname()[1]
 
-    def tune(self, names: list[str], cut: bool | None, delay: float | None) -> None:
-        self._run(self._each(names, "tune", cut, delay))
+    async def tune(self, names: list[str], cut: bool | None, delay: float | None) -> None:
+        for link, _ in map(self._links.get, names):
+            link.delay = link.delay if delay is None else delay
+            if cut is not None:
+                (link.whole.clear if cut else link.whole.set)()
 
-    def close(self) -> None:
-        """Closes every link; the loop stays for the next ones."""
-        self._run(self._each(list(self._links), "close"))
+    async def close(self) -> None:
+        """Once the servers are gone: with them went what was connected."""
+        for _, server in self._links.values():
+            server.close()
         self._links.clear()

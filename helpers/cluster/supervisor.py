@@ -7,16 +7,8 @@ this: a killed kernel runs no `atexit`. Killed itself, on Linux its servers die 
 elsewhere, and its directory, the next start sweeps.
 
 It is started by path, not imported, and needs nothing but the standard library (and psutil to pause on
-Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line each:
-
-    {"op": "spawn", "name": str, "argv": [str], "env": {str: str}}
-    {"op": "signal", "name": str, "kind": "kill" | "stop" | "pause" | "resume" | "lame_duck"}
-    {"op": "status"}                 -> {"exited": {name: exit code or null}}
-    {"op": "link", "name": str, "target": "host:port", "delay": seconds, "hesitation": seconds}
-                                     -> {"port": int}
-    {"op": "tune", "names": [str], "cut": bool or null, "delay": seconds or null}
-    {"op": "own", "paths": [str]}    remove these files at the end, too
-    {"op": "wipe"}                   kill every server, close the links, empty the directory
+Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line each: a request is `op`, a
+method of `Supervisor`, with its arguments.
 """
 
 import json
@@ -31,6 +23,14 @@ from typing import IO
 
 WINDOWS = os.name == "nt"
 PREFIX, LOCK, OWNED = "nats-lessons-", "supervisor.lock", "owned"
+
+SIGNALS = {
+    "kill": "SIGKILL",
+    "stop": "SIGTERM",
+    "lame_duck": "SIGUSR2",
+    "pause": "SIGSTOP",
+    "resume": "SIGCONT",
+}
 
 
 def tied_to_this_process() -> Callable[[], None] | None:
@@ -65,17 +65,6 @@ def lock(file: IO) -> bool:
     return True
 
 
-def pids(directory: str) -> list[int]:
-    """The servers of this directory, by what they wrote at their start."""
-    found = []
-    for entry in os.scandir(directory):
-        if entry.name.endswith(".pid"):
-            with open(entry.path, encoding="ascii") as file:
-                text = file.read().strip()
-            found += [int(text)] if text.isdigit() else []
-    return found
-
-
 def forget(directory: str) -> None:
     """Removes the files elsewhere that belong to this directory's servers."""
     try:
@@ -93,9 +82,11 @@ class Supervisor:
         lock(self.mine)
         self.tie = tied_to_this_process()
         self.servers: dict[str, subprocess.Popen] = {}
+        self.paused: set[str] = set()
         self.links = None
 
-    def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> dict:
+    def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+        self.paused.discard(name)
         with open(os.path.join(self.directory, f"{name}.log"), "ab") as log:
             self.servers[name] = subprocess.Popen(
                 [*argv, "--pid", os.path.join(self.directory, f"{name}.pid")],
@@ -108,39 +99,33 @@ class Supervisor:
                 # Windows delivers CTRL_BREAK, its graceful stop, to a process group only.
                 creationflags=subprocess.CREATE_NEW_PROCESS_GROUP if WINDOWS else 0,
             )
-        return {"pid": self.servers[name].pid}
 
-    def signal(self, name: str, kind: str) -> dict:
+    def signal(self, name: str, kind: str) -> None:
         server = self.servers[name]
-        if server.poll() is not None:
-            return {"running": False}
-        if kind == "kill":
+        if server.poll() is not None or (kind == "pause" and name in self.paused):
+            return
+        if not WINDOWS:
+            server.send_signal(getattr(signal, SIGNALS[kind]))
+        elif kind == "kill":
             server.kill()
-            server.wait()
         elif kind == "stop":
-            server.send_signal(signal.CTRL_BREAK_EVENT if WINDOWS else signal.SIGTERM)
-        elif kind == "lame_duck":
-            if WINDOWS:
-                raise OSError("lame duck mode needs a POSIX signal, or a server run as a service")
-            server.send_signal(signal.SIGUSR2)
-        elif WINDOWS:
+            server.send_signal(signal.CTRL_BREAK_EVENT)
+        else:
             import psutil  # has no signals, but suspends
 
-            process = psutil.Process(server.pid)
-            process.suspend() if kind == "pause" else process.resume()
-        elif kind == "resume":
-            server.send_signal(signal.SIGCONT)
-        else:
-            server.send_signal(signal.SIGSTOP)
+            getattr(psutil.Process(server.pid), "suspend" if kind == "pause" else "resume")()
+        if kind == "pause" and not WINDOWS:
             # On a busy machine some of its threads run on for a moment: it is paused when it says so.
             _, status = os.waitpid(server.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 server.returncode = os.waitstatus_to_exitcode(status)  # it ended instead; we took the news
-                return {"running": False}
-        return {"running": True}
+        (self.paused.add if kind == "pause" else self.paused.discard)(name)
 
     def status(self) -> dict:
-        return {"exited": {name: server.poll() for name, server in self.servers.items()}}
+        return {
+            name: "down" if server.poll() is not None else "paused" if name in self.paused else "running"
+            for name, server in self.servers.items()
+        }
 
     def link(self, name: str, target: str, delay: float = 0, hesitation: float = 0) -> dict:
         if self.links is None:  # asyncio would double the supervisor's start for a cluster without links
@@ -148,29 +133,32 @@ class Supervisor:
             from proxy import Links
 
             self.links = Links()
-        return {"port": self.links.add(name, target, delay, hesitation)}
+        return {"port": self.links.run("add", name, target, delay, hesitation)}
 
-    def tune(self, names: list[str], cut: bool | None = None, delay: float | None = None) -> dict:
-        self.links.tune(names, cut, delay)
-        return {}
+    def tune(self, names: list[str], cut: bool | None = None, delay: float | None = None) -> None:
+        self.links.run("tune", names, cut, delay)
 
-    def own(self, paths: list[str]) -> dict:
+    def own(self, files: dict[str, str]) -> None:
         with open(os.path.join(self.directory, OWNED), "w", encoding="utf-8") as file:
-            file.write("\n".join(paths))
-        return {}
+            file.write("\n".join(files))
+        for path, text in files.items():
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            if os.path.lexists(path):
+                os.unlink(path)  # an older one may be readable by others
+            with open(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+                file.write(text)
 
-    def wipe(self) -> dict:
+    def wipe(self) -> None:
         for server in self.servers.values():
             server.kill()
         for server in self.servers.values():
             server.wait()
         self.servers.clear()
         if self.links:
-            self.links.close()
+            self.links.run("close")
         for entry in os.scandir(self.directory):
             if entry.is_dir():
                 shutil.rmtree(entry.path, ignore_errors=True)
-        return {}
 
     def end(self) -> None:
         self.wipe()
@@ -191,7 +179,7 @@ def main() -> None:
         for line in sys.stdin:
             request = json.loads(line)
             try:
-                reply = getattr(supervisor, request.pop("op"))(**request)
+                reply = getattr(supervisor, request.pop("op"))(**request) or {}
             except Exception as error:  # the kernel raises it again, with what to do
                 reply = {"error": f"{type(error).__name__}: {error}"}
             print(json.dumps(reply), flush=True)

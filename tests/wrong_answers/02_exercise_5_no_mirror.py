@@ -1,6 +1,4 @@
-from helpers.cluster.supercluster import open_supercluster
-
-supercluster = await open_supercluster(tiebreaker=True)
+supercluster = await open_cluster("supercluster")
 us = await nats.connect(**supercluster.options_in("us-east"))
 js_us = us.jetstream(domain=supercluster.domain, timeout=10)
 await supercluster.delete_streams(js_us, "SALES", "SALES_COPY")
