@@ -19,7 +19,7 @@ ledger (1): What was sent, acknowledged and stored: what is lost, what is there 
     places.
 lesson (1, 2, 3, 4, 5): What only a notebook needs: an error as an output, and a second try where servers
     die.
-monitor (1, 2, 4, 5): What the servers say of themselves, as data frames; and a sampler over time.
+monitor (1, 2, 4): What the servers say of themselves, as data frames; and a sampler over time.
 orders (1, 2, 3, 4, 5, welcome): The grocer's real orders and products, as typed records and as the JSON
     the services exchange.
 panel (2, 4, welcome): Panels to break the cluster by hand, a module a panel: ipywidgets for the mouse,

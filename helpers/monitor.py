@@ -10,11 +10,6 @@ import pandas as pd
 from .cluster.interface import Cluster
 
 
-async def page(cluster: Cluster, path: str) -> dict[str, dict | None]:
-    """One monitoring page (`/varz`, `/jsz`, `/routez`, ...) of every node; None where it is down."""
-    return {node.name: None for node in cluster.nodes} | await cluster.pages(path)
-
-
 async def nodes(cluster: Cluster) -> pd.DataFrame:
     """A row a node, by name; missing values where it does not answer.
 
@@ -23,14 +18,14 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
     uptime (seconds since its start, by its own clock).
     """
     states, varz, jsz, healthz, routez = await asyncio.gather(
-        cluster.states(), *(page(cluster, path) for path in ("/varz", "/jsz", "/healthz", "/routez"))
+        cluster.states(), *(cluster.pages(path) for path in ("/varz", "/jsz", "/healthz", "/routez"))
     )
     rows = []
     for node in cluster.nodes:
         row = {"node": node.name, "state": states[node.name]}
-        health = healthz[node.name]
+        health = healthz.get(node.name)
         row["healthy"] = bool(health and health.get("status") == "ok")
-        if (v := varz[node.name]) and (j := jsz[node.name]) and (r := routez[node.name]):
+        if (v := varz.get(node.name)) and (j := jsz.get(node.name)) and (r := routez.get(node.name)):
             remotes = [route for route in r.get("routes") or [] if route.get("remote_name")]
             row |= {
                 "meta_leader": j.get("meta_cluster", {}).get("leader") == node.name,
@@ -48,7 +43,7 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
 
 async def message_counts(cluster: Cluster, stream: str) -> dict[str, int]:
     """How many messages of `stream` each node has on its own disk, leader or not; 0 where none."""
-    pages = await page(cluster, "/jsz?accounts=true&streams=true")
+    pages = await cluster.pages("/jsz?accounts=true&streams=true")
     return {
         node: sum(
             detail["state"]["messages"]

@@ -208,7 +208,7 @@ class Cluster:
         """Each node's name and what became of it: "running", "paused" or "down"."""
 
     async def pages(self, path: str) -> dict[str, dict | None]:
-        """A monitoring page of every node that has them, by name; None where the node does not answer."""
+        """A monitoring page (`/varz`, ...) of every node that has them; None where one does not answer."""
         nodes = [node for node in self.nodes if node.monitor]
         pages = await asyncio.gather(*(get_json(f"{node.monitor}{path}") for node in nodes))
         return {node.name: page for node, page in zip(nodes, pages, strict=True)}

@@ -13,7 +13,6 @@ from matplotlib import pyplot as plt
 from nats.js import JetStreamContext
 from nats.js.api import ClusterInfo, PeerInfo
 
-from .. import monitor
 from ..cluster.interface import Cluster, poll
 from ..lesson import end
 from ..plots import BLUE, VERMILION, describe
@@ -115,7 +114,7 @@ class Panel(widgets.VBox):
             await asyncio.sleep(0.5)
 
     async def _draw(self) -> None:
-        routez, jsz = await asyncio.gather(*(monitor.page(self._cluster, p) for p in ("/routez", "/jsz")))
+        routez, jsz = await asyncio.gather(self._cluster.pages("/routez"), self._cluster.pages("/jsz"))
         routes = {
             node: page and [route["remote_name"] for route in page.get("routes") or []]
             for node, page in routez.items()
