@@ -55,6 +55,8 @@ async def restore(nc: nats.NATS, file: Path, timeout: float = 60) -> str:
 
 
 async def _ask(nc: nats.NATS, subject: str, payload: bytes, timeout: float) -> dict:
+    if nc.is_closed:
+        raise nats.errors.ConnectionClosedError
     # Nobody may get it at first: our node has not heard of the subject yet.
     msg = await retry(lambda: nc.request(subject, payload, timeout=timeout), timeout)
     answer = json.loads(msg.data) if msg.data else {}

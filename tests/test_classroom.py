@@ -189,7 +189,7 @@ def test_a_second_start_keeps_the_accounts_and_only_the_owner_reads_them(class_)
     ("arguments", "told"),
     [
         (["--students", "0"], "1 to 200 students"),
-        (["--listen", "classroom.example"], "invalid ip_address value"),
+        (["--listen", "classroom.example"], "is an address of this machine"),
     ],
 )
 def test_bad_input_is_told(arguments, told, tmp_path):

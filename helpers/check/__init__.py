@@ -88,5 +88,8 @@ def _told(error: BaseException) -> str:
     """The error's type and message, and the line of the learner's own code where it began."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [f for f in frames if "ipykernel" in f.filename or f.filename.startswith("<")]
-    where = f" in line {theirs[-1].lineno}, `{theirs[-1].line}`" if theirs else ""
-    return f"{type(error).__name__}: {error}{where}"
+    said = f"{type(error).__name__}: {error}"
+    if theirs:
+        said += f" in line {theirs[-1].lineno}"
+        said += f", `{theirs[-1].line}`" if theirs[-1].line else ""
+    return said

@@ -1,12 +1,13 @@
 """The exercises of notebook 02."""
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from types import SimpleNamespace
 
 import nats.errors
 from nats.js import JetStreamContext
 from nats.js.api import PubAck
-from nats.js.errors import NoStreamResponseError
+from nats.js.errors import NoStreamResponseError, NotFoundError
 
 from ..lesson import retry
 from ..orders import orders
@@ -43,6 +44,8 @@ async def publishes_once(js: JetStreamContext, publish_once: Callable[..., Await
             raise nats.errors.TimeoutError  # it is stored, but the publisher cannot know
         return ack
 
+    with contextlib.suppress(NotFoundError):  # left by a check that was killed
+        await js.delete_stream("CHECKED")
     await js.add_stream(name="CHECKED", subjects=["checked.*"])
     await retry(lambda: js.publish("checked.ready", b""))  # our node may not have heard of it
     try:

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from itertools import pairwise
+from itertools import count, pairwise
 
 from nats.js import JetStreamContext
 
 from ..orders import Order, orders
 from . import consumer_of, exercise, need, stream_of
+
+_fresh = count(step=10)  # other orders for each run of the check, whose message IDs are new
 
 
 @exercise
@@ -48,12 +50,13 @@ async def recovered_letter(js: JetStreamContext, recovered: dict[int, bytes]) ->
 async def billed_once(js: JetStreamContext, bill: Callable[[Order], Awaitable]) -> str:
     """Exercise 3: `bill(order)` is called twice for each of ten orders; BILLS then holds ten bills."""
     before = (await stream_of(js, "BILLS")).state.last_seq
-    batch = orders(10, start=before)  # other orders for each run of the check, whose message IDs are new
+    batch = orders(10, start=next(_fresh))
     for order in batch * 2:
         await bill(order)
     last = (await stream_of(js, "BILLS")).state.last_seq
     said = f"20 deliveries of ten orders left {last - before} bills"
-    need(last - before == 10, f"{said}: what would tell the stream that two bills are the same?")
+    need(last - before <= 10, f"{said}: what would tell the stream that two bills are the same?")
+    need(last - before == 10, f"{said}.")
     kept = [(await js.get_msg("BILLS", last - n)).data for n in range(10)]
     same = sorted(kept) == sorted(order.payload() for order in batch)
     need(same, "ten bills, but not one an order with the order's payload.")

@@ -37,7 +37,7 @@ async def gone_orders(js: JetStreamContext, gone: list[int]) -> str:
     need(state.last_seq == 60, f"LATEST has acknowledged {state.last_seq}; publish orders(60), once.")
     need(state.messages == 50, f"LATEST holds {state.messages}: which limit counts all messages?")
     ids, named = [order.id for order in orders(60)], [int(id_) for id_ in gone]
-    need(set(named) <= set(ids), "`gone` names none of the sixty: the payload has the ID, as `id`.")
+    need(set(named) <= set(ids), "`gone` names what is none of the sixty: the payload has the ID, as `id`.")
     need(not set(named) & set(ids[10:]), "some in `gone` are still in LATEST: which end was discarded?")
     need(sorted(named) == sorted(ids[:10]), f"`gone` has {len(named)} IDs; ten orders are gone.")
     return "60 acknowledged, 50 kept, and you can name the other ten."

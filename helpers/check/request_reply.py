@@ -18,18 +18,20 @@ ASK = json.dumps({"productId": "1082185", "quantity": 2}).encode()
 
 
 @contextlib.asynccontextmanager
-async def _served(cluster: Cluster, serve: Callable | None, *more: str) -> AsyncIterator[tuple]:
-    """The connection on which `serve` has subscribed, and the subject."""
+async def _served(
+    cluster: Cluster, serve: Callable | None, *more: str, late: str = "a request got no answer in time."
+) -> AsyncIterator[tuple]:
+    """The connection on which `serve` has subscribed, and the subject; `late` is said of a time-out."""
     async with await nats.connect(**cluster.options) as nc:
         subject = f"inventory.{nc.new_inbox()}"
+        if serve:
+            await serve(nc, subject, *more)
         try:
-            if serve:
-                await serve(nc, subject, *more)
             yield nc, subject
         except NoRespondersError:
             raise Outcome("not attempted", "nobody is subscribed to the subject.") from None
         except TimeoutError:
-            raise Outcome("not yet", "a request got no answer: a retry needs an answer, too.") from None
+            raise Outcome("not yet", late) from None
 
 
 def _said(msg: Msg, name: str) -> str | int:
@@ -43,10 +45,11 @@ def _said(msg: Msg, name: str) -> str | int:
 @exercise
 async def held_once(cluster: Cluster, serve: Callable | None) -> str:
     """Exercise 1: the service takes 2 units an order, however often the order asks."""
-    left = []
-    async with _served(cluster, serve) as (nc, subject):
+    left, late = [], "a request got no answer: a retry needs an answer, too."
+    async with _served(cluster, serve, late=late) as (nc, subject):
         for id_ in ("order-1", "order-1", "order-2", "order-1"):
-            left.append(_said(await nc.request(subject, ASK, timeout=3, headers={HEADER: id_}), "left"))
+            answer = await nc.request(subject, ASK, timeout=3, headers={HEADER: id_})
+            left.append(int(_said(answer, "left")))
     first, retry, second, late = left
     need(retry == first, f"an order and its retry, with the same {HEADER}, left {first} and then {retry}.")
     need(second == first - 2, f"another order for 2 left {second}, after {first}: is it taken for a retry?")
@@ -89,7 +92,7 @@ async def passed_on(cluster: Cluster, serve: Callable | None) -> str:
         busy -= 1
         await nc.publish(msg.reply, msg.data)
 
-    asked, ids = f"stock.{uuid.uuid4().hex}", [f"order-{n}" for n in range(20)]
+    asked, ids = f"inventory.{uuid.uuid4().hex}", [f"order-{n}" for n in range(20)]
     async with _served(cluster, serve, asked) as (nc, subject):
         await nc.subscribe(asked, cb=in_tasks(stock))
         requests = (nc.request(subject, id_.encode(), timeout=5, headers={HEADER: id_}) for id_ in ids)

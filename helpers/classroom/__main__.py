@@ -14,20 +14,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.classroom", description=__doc__)
     parser.add_argument("verb", choices=("start", "end"))
     parser.add_argument("--students", type=int, default=30)
-    parser.add_argument(
-        "--listen", type=ipaddress.ip_address, default="127.0.0.1", help="of this machine, 0.0.0.0 for all"
-    )
+    parser.add_argument("--listen", default="127.0.0.1", help="an address of this machine, 0.0.0.0 for all")
     parser.add_argument("--host", help="the name or address by which the class reaches this machine")
     parser.add_argument("--port", type=int, default=4222, help="of the first node")
     parser.add_argument("--folder", type=Path, default=Path("classroom"))
     asked = parser.parse_args()
     if not 1 <= asked.students <= 200:
         parser.error("1 to 200 students")
+    try:
+        ipaddress.ip_address(asked.listen)
+    except ValueError:
+        parser.error(f"--listen is an address of this machine, as 192.0.2.7 or 0.0.0.0, not {asked.listen!r}")
     if asked.verb == "end":
         print(f"{servers.end(asked.folder)} servers ended; accounts and data stay in {asked.folder}")
         return
     try:
-        class_ = folder.make(asked.folder, asked.students, str(asked.listen), asked.host, asked.port)
+        class_ = folder.make(asked.folder, asked.students, asked.listen, asked.host, asked.port)
         asyncio.run(opened(class_))
     except ClusterError as error:
         sys.exit(str(error))

@@ -1,4 +1,4 @@
-"""The embedded backend: real nats-server processes from the wheel, owned by this kernel."""
+"""The embedded backend: nats-server processes from the wheel, started and signalled by its supervisor."""
 
 import asyncio
 import itertools

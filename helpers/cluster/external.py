@@ -415,7 +415,7 @@ class External(Cluster):
             "they started. Unset NATS_URL and restart the kernel to run this cell"
         )
 
-    _signal = _start = kill = stop = pause = restart = lame_duck = isolate = _refuse
+    _signal = _start = kill = stop = pause = resume = restart = lame_duck = isolate = _refuse
 
 
 async def _nothing(request: Awaitable) -> bool:

@@ -215,12 +215,11 @@ class Cluster:
 
     async def wait_ready(self, timeout: float = 30) -> None:
         """Returns when every node is healthy and routed, and an R3 stream accepted a message."""
-        connecting = poll(lambda: nats.connect(**self.options), timeout, f"no node of {self.urls} lets us in")
-        async with await connecting as nc:
+        async with await poll(self._client, timeout, f"no node of {self.urls} lets a client in") as nc:
             js = nc.jetstream(domain=self.domain, timeout=0.3)
             # One name for all tries: one that timed out may have made the stream all the same.
             probe = "PROBE_" + nc._nuid.next().decode()
-            disagree = "not every node knows the same meta leader, and that all are there"
+            disagree = "not every node knows the same meta leader: see `monitor.nodes`"
             try:
                 await asyncio.gather(
                     poll(lambda: self._accepts(js, probe), timeout, "no R3 stream could be made"),
@@ -235,6 +234,13 @@ class Cluster:
             except BaseException:  # not ready, or interrupted
                 await self._gone(js, probe)
                 raise
+
+    async def _client(self) -> nats.NATS | None:
+        """A connection, or None where the node that was asked does not listen yet."""
+        try:
+            return await nats.connect(**self.options | ONE_TRY)
+        except (OSError, nats.errors.Error):
+            return None
 
     async def _accepts(self, js: nats.js.JetStreamContext, probe: str) -> bool:
         """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""
@@ -293,7 +299,8 @@ class Cluster:
         stream; only its own page lists the others.
         """
         pages = await self.pages("/jsz")
-        groups = {name: page.get("meta_cluster", {}) for name, page in pages.items() if page}
+        groups = {name: (page or {}).get("meta_cluster") for name, page in pages.items()}
+        groups = {name: group for name, group in groups.items() if group}
         leaders = {group.get("leader") for group in groups.values()}
         leader = leaders.pop() if len(leaders) == 1 else None
         peers = groups.get(leader, {}).get("replicas") or []
@@ -441,7 +448,9 @@ class Cluster:
         async def all_online() -> bool:
             return not (await self._meta())[1] & {node.name for node in await self._running()}
 
-        old = await leader()
+        old = await poll(leader, 30, f"{group} has no leader")
+        if old == to:
+            return old
         async with await nats.connect(**options) as nc:
             new = await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
             if meta:  # a new leader may not have heard yet of a node that came back

@@ -100,6 +100,7 @@ class Links:
 
     async def close(self) -> None:
         """Once the servers are gone: with them went what was connected."""
-        for _, server in self._links.values():
+        for link, server in self._links.values():
             server.close()
+            link.whole.set()  # what waits at a cut goes on, and finds its end gone
         self._links.clear()

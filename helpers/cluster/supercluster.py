@@ -1,9 +1,10 @@
 """Two regions of three nodes, and a third of one, behind a WAN whose delay can be set."""
 
+import asyncio
 from typing import Any
 
 from .embedded import CONFIG, Embedded, _node, free_ports
-from .interface import ClusterError, Node, get_json, poll
+from .interface import ClusterError, FaultRefused, Node, get_json, poll
 
 WAN = 0.04  # seconds each way, about Virginia to Ireland
 REGIONS = {"us-east": 3, "eu-west": 3, "tiebreaker": 1}
@@ -84,15 +85,20 @@ class Supercluster(Embedded):
         """Sets how many seconds a byte takes from region to region, each way."""
         await self._ask("tune", names=list(self._links), delay=delay)
 
-    async def split(self, region: str) -> None:
-        """Cuts the WAN between this region and all others; inside a region all goes on."""
+    def _of(self, region: str) -> tuple[Node, ...]:
         if region not in REGIONS:
             raise ClusterError(f"no region {region!r}: the regions are {', '.join(REGIONS)}")
-        inside = {node.name for node in self.regions[region]}
+        return self.regions[region]
+
+    async def isolate(self, name: str) -> None:
+        raise FaultRefused("in a supercluster it is regions that are cut off: use `split(region)`")
+
+    async def split(self, region: str) -> None:
+        """Cuts the WAN between this region and all others; inside a region all goes on."""
+        inside = {node.name for node in self._of(region)}
         cut = [name for name, (source, sink) in self._links.items() if (source in inside) != (sink in inside)]
         await self._ask("tune", names=cut, cut=True)
 
     async def kill_region(self, region: str) -> None:
         """SIGKILL to every node of a region at once."""
-        for node in self.regions[region]:
-            await self.kill(node.name)
+        await asyncio.gather(*(self.kill(node.name) for node in self._of(region)))

@@ -119,7 +119,10 @@ class Supervisor:
             _, status = os.waitpid(server.pid, os.WUNTRACED)
             if not os.WIFSTOPPED(status):
                 server.returncode = os.waitstatus_to_exitcode(status)  # it ended instead; we took the news
-        (self.paused.add if kind == "pause" else self.paused.discard)(name)
+        if kind == "pause":
+            self.paused.add(name)
+        elif kind in ("resume", "kill"):
+            self.paused.discard(name)
 
     def status(self) -> dict:
         return {

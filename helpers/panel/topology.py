@@ -86,7 +86,7 @@ class Panel(widgets.VBox):
         return states | {name: "isolated" for name in self._isolated if states[name] == "running"}
 
     async def act(self, action: str, node: str) -> None:
-        """Kills, pauses, isolates or revives a node; reviving undoes all three."""
+        """Kills, pauses, isolates or revives a node; reviving undoes all three, and heals every cut."""
         self._said.value = f"{action} {node} ..."
         if action != "revive":
             await getattr(self._cluster, action)(node)
@@ -115,7 +115,7 @@ class Panel(widgets.VBox):
 
     async def _draw(self) -> None:
         routez, jsz = await asyncio.gather(self._cluster.pages("/routez"), self._cluster.pages("/jsz"))
-        routes = {
+        routes = dict.fromkeys(node.name for node in self._cluster.nodes) | {
             node: page and [route["remote_name"] for route in page.get("routes") or []]
             for node, page in routez.items()
         }
