@@ -149,6 +149,17 @@ def test_stop_ends_an_idle_await_and_leaves_the_cluster_alone():
         assert again.urls == owned.urls and owned.alive() == 5
 
 
+def test_workers_that_a_stopped_cell_left_end_when_connect_runs_again():
+    work = "async def work():\n    await asyncio.Event().wait()\ntask = asyncio.create_task(work())\n"
+    with kernel() as running:
+        running.open_cluster()
+        with pytest.raises(RuntimeError, match=r"KeyboardInterrupt|CancelledError"):
+            interrupt_when_waiting(running, f"{work}print('waiting')\nawait asyncio.Event().wait()")
+        assert running.run("print(task.done())") == "False\n"
+        running.open_cluster()
+        assert running.run("print(task.cancelled())") == "True\n"
+
+
 def test_stop_in_the_middle_of_a_fault_loses_no_reply():
     with kernel() as running:
         owned = running.open_cluster()

@@ -5,10 +5,17 @@ import time
 import nbformat
 import pytest
 from test_kernels import kernel
-from test_notebooks import NOTEBOOKS, tags
-from test_sections import after, parts
+from test_notebooks import tags
+from test_sections import LONGEST_FIRST, after, parts
 
 LONG = 3  # seconds
+CASES = []
+for _path in LONGEST_FIRST:
+    _titles = [title for title in parts(nbformat.read(_path, as_version=4)) if title != "Clean up"]
+    # The longest in two parts, for two workers.
+    _cut = _titles.index("Connect two regions") if "Connect two regions" in _titles else len(_titles)
+    for _part in filter(None, (_titles[:_cut], _titles[_cut:])):
+        CASES.append(pytest.param(_path, {"Connect", *_part}, id=f"{_path.stem} {_part[-1]}"))
 
 
 def runs(running, cell, seconds: float = 120) -> None:
@@ -36,15 +43,15 @@ def stopped(running, cell) -> bool:
 
 
 @pytest.mark.sections
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_stop_then_connect_and_the_section_again(path):
+@pytest.mark.parametrize(("path", "titles"), CASES)
+def test_stop_then_connect_and_the_section_again(path, titles):
     found = parts(nbformat.read(path, as_version=4))
     code = {title: [c for c in cells if c.cell_type == "code"] for title, cells in found.items()}
     again = {}
     with kernel() as running:
         for title, cells in code.items():
-            if title == "Clean up":
-                break
+            if title not in titles:
+                continue
             for place, cell in enumerate(cells):
                 if {"exercise", "check"} & set(tags(cell)) or not stopped(running, cell):
                     continue
