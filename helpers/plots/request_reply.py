@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from . import BLACK, BLUE, COLOURS, HATCHES, LINES, VERMILION, axes, describe
 
@@ -77,7 +77,9 @@ def latency(samples: pd.DataFrame) -> Axes:
         )  # fmt: skip
         medians.append(f"{count} with {at_once} at once {rows['ms'].median():.1f} ms")
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     ax.xaxis.set_major_formatter(FuncFormatter(lambda ms, _: f"{ms:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())  # below a decade or two it would label all, overlapping
     ax.yaxis.set_major_formatter(PercentFormatter(1))
     ax.set(xlabel="milliseconds from request to answer", ylabel="answered by then", ylim=(0, 1.02))
     ax.set_title("How long a request takes, by responders and load")
