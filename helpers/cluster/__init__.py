@@ -32,7 +32,7 @@ def _end_left_over() -> None:
     A worker that goes on would take the next section's orders.
     """
     ours = str(Path(__file__).parents[1] / "services.py")
-    for task in asyncio.all_tasks():
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
         file = getattr(getattr(task.get_coro(), "cr_code", None), "co_filename", "")
         if file == ours or f"ipykernel_{os.getpid()}" in file:
             task.cancel()
