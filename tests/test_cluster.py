@@ -13,7 +13,7 @@ from unittest.mock import AsyncMock
 import nats
 import pytest
 from nats.js.errors import NotFoundError
-from programs import ELECTION
+from programs import connected
 
 import helpers.cluster
 from helpers import monitor
@@ -38,11 +38,9 @@ async def embedded(**settings):
 
 @asynccontextmanager
 async def client(cluster):
-    nc = await nats.connect(**cluster.options)
-    try:
-        yield nc, nc.jetstream(domain=cluster.domain, timeout=ELECTION)
-    finally:
-        await nc.close()
+    nc, js = await connected(cluster)
+    async with nc:
+        yield nc, js
 
 
 def test_four_nodes_as_the_mission_names_them():
