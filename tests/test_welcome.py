@@ -64,7 +64,7 @@ def test_it_is_walked_in_the_minutes_it_promises():
     found = notebook_measures.part(notebook.cells[:end])
     assert found["median"] <= 4 and found["p90"] <= 9 and found["max"] <= 15, found
     assert found["verdicts shown"] == 0 and found["cells that show something, %"] >= 60, found
-    promised = int(re.search(r"(\d+) to read every line", notebook.cells[0].source)[1])
+    promised = int(re.search(r"\*\*Time:\*\* (\d+)", notebook.cells[0].source)[1])
     assert abs(promised - found["honest minutes"]) <= promised / 10, found["honest minutes"]
 
 

@@ -116,9 +116,13 @@ async def collects(cluster: Cluster, ask_all: Callable | None) -> str:
 
     async with await nats.connect(**cluster.options) as nc:
         await nc.subscribe(subject := f"inventory.{nc.new_inbox()}", cb=answer)
-        found = await ask_all(nc, subject, b"who?", 1.0)
-        came = sorted(map(bytes, found)) == [b"a", b"b", b"c"]
-        need(came, f"three answers came in time, ask_all returned {len(found)}.")
-        nobody = await ask_all(nc, nc.new_inbox(), b"who?", 1.0)
-        need(not nobody, "nobody listened, and ask_all returned an answer: look at its headers.")
+        try:
+            async with asyncio.timeout(6):  # for both
+                found = await ask_all(nc, subject, b"who?", 1.0)
+                came = sorted(map(bytes, found)) == [b"a", b"b", b"c"]
+                need(came, f"three answers came in time, ask_all returned {len(found)}.")
+                nobody = await ask_all(nc, nc.new_inbox(), b"who?", 1.0)
+                need(not nobody, "nobody listened, and ask_all returned an answer: look at its headers.")
+        except TimeoutError:
+            need(False, "ask_all was given 1 s, and waited for much longer, or raised a time-out.")
     return "three answers in time, and none where nobody listened."

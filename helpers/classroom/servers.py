@@ -1,17 +1,17 @@
 """The class's four servers: they outlive the command that starts them, and end by the other."""
 
 import asyncio
+import itertools
 import json
 import os
 import subprocess
-from collections import Counter
 from pathlib import Path
 
 import nats
 import psutil
 
 from ..cluster.embedded import all_free, find_server, running
-from ..cluster.interface import ROUTES, ClusterError, get_json, poll
+from ..cluster.interface import ClusterError, get_json, poll, routed
 from .folder import NODES, Class, Member
 
 MONITOR, ROUTE = 4000, 2000  # above the clients' ports
@@ -42,11 +42,10 @@ async def start(class_: Class) -> None:
         pages = [await get_json(f"http://127.0.0.1:{port}/healthz") for port in monitors(class_)]
         return all(page and page.get("status") == "ok" for page in pages)
 
-    async def routed() -> bool:
-        # As Cluster._routed: while one of its routes is missing, an account's requests and replies are lost.
-        pages = [await get_json(f"http://127.0.0.1:{port}/routez") for port in monitors(class_)]
-        found = [Counter(r["remote_name"] for r in (page or {}).get("routes") or []) for page in pages]
-        return all(len(count) == NODES - 1 and min(count.values()) >= ROUTES for count in found)
+    async def all_routed() -> bool:  # while a route is missing, an account's requests and replies are lost
+        ports = enumerate(monitors(class_), 1)
+        pages = {f"nats-server-{n}": await get_json(f"http://127.0.0.1:{port}/routez") for n, port in ports}
+        return routed(pages, itertools.permutations(pages, 2))
 
     nobody = (
         f"no student can publish at {class_.clients[0]}: NAME= must reach this machine. `make class-end`, "
@@ -54,7 +53,7 @@ async def start(class_: Class) -> None:
     )
     try:
         await poll(healthy, 40, "not every node is healthy")
-        await poll(routed, 40, "not every two nodes have all their routes")
+        await poll(all_routed, 40, "not every two nodes have all their routes")
         await poll(lambda: accepts(class_, class_.members[-1]), 40, nobody)
     except ClusterError as error:
         logs = [line for log in sorted(folder.glob("*.log")) for line in _tail(log)]

@@ -7,7 +7,7 @@ import itertools
 import json
 import urllib.request
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,16 @@ async def get_json(url: str, timeout: float = 1.0) -> dict | None:
             return None  # refused, timed out, an HTTP error; half a reply of a server that dies is the last
 
     return await asyncio.to_thread(get)
+
+
+def routed(routez: dict[str, dict | None], pairs: Iterable[tuple[str, str]]) -> bool:
+    """Whether the pages at `/routez`, by node, show all the routes from each first to each second."""
+    count = Counter(
+        (node, route["remote_name"])
+        for node, page in routez.items()
+        for route in (page or {}).get("routes") or []
+    )
+    return all(count[pair] >= ROUTES for pair in pairs)
 
 
 def _groups(jsz: dict | None) -> dict[str, dict]:
@@ -282,14 +292,9 @@ class Cluster:
         Two that dial each other at the same moment may hang up on both connections as duplicates, and dial
         again a second later. An account has one of them; meanwhile its requests and replies are lost.
         """
-        pages = await self.pages("/routez")
-        count = Counter(
-            (name, route["remote_name"])
-            for name, page in pages.items()
-            for route in (page or {}).get("routes") or []
-        )
         pairs = itertools.permutations(self.nodes, 2)
-        return all(count[a.name, b.name] >= ROUTES for a, b in pairs if a.cluster == b.cluster)
+        mates = ((a.name, b.name) for a, b in pairs if a.cluster == b.cluster)
+        return routed(await self.pages("/routez"), mates)
 
     async def _meta(self) -> tuple[str | None, set[str]]:
         """Whom every node that answers takes for the meta leader; who is silent, or offline in its eyes.
