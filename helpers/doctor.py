@@ -1,5 +1,6 @@
 """Looks at this machine before a lesson does: a check a line, and what is amiss comes with its repair."""
 
+import contextlib
 import json
 import os
 import re
@@ -85,13 +86,10 @@ def docker() -> Check:
     from .cluster.interface import ClusterError
 
     try:
-        client = compose.connect()
+        with contextlib.closing(compose.connect()) as client:
+            return Check("Docker", client.version()["Version"], "(optional)")
     except ClusterError as problem:
         return Check("Docker", "none", "(optional)", note=str(problem))
-    try:
-        return Check("Docker", client.version()["Version"], "(optional)")
-    finally:
-        client.close()
 
 
 def cluster() -> Check:

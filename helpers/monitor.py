@@ -8,6 +8,7 @@ from typing import Self
 import pandas as pd
 
 from .cluster.interface import Cluster
+from .lesson import end
 
 
 async def nodes(cluster: Cluster) -> pd.DataFrame:
@@ -23,14 +24,13 @@ async def nodes(cluster: Cluster) -> pd.DataFrame:
     rows = []
     for node in cluster.nodes:
         row = {"node": node.name, "state": states[node.name]}
-        health = healthz.get(node.name)
+        health = healthz[node.name]
         row["healthy"] = bool(health and health.get("status") == "ok")
-        if (v := varz.get(node.name)) and (j := jsz.get(node.name)) and (r := routez.get(node.name)):
-            remotes = [route for route in r.get("routes") or [] if route.get("remote_name")]
+        if (v := varz[node.name]) and (j := jsz[node.name]) and (r := routez[node.name]):
             row |= {
                 "meta_leader": j.get("meta_cluster", {}).get("leader") == node.name,
                 "connections": v["connections"],
-                "routes": len({route["remote_name"] for route in remotes}),
+                "routes": len({route["remote_name"] for route in r.get("routes") or []} - {""}),
                 "streams": j["streams"],
                 "memory": j["memory"],
                 "store": j["storage"],
@@ -45,13 +45,13 @@ async def message_counts(cluster: Cluster, stream: str) -> dict[str, int]:
     """How many messages of `stream` each node has on its own disk, leader or not; 0 where none."""
     pages = await cluster.pages("/jsz?accounts=true&streams=true")
     return {
-        node: sum(
+        node.name: sum(
             detail["state"]["messages"]
-            for account in (found or {}).get("account_details") or []
+            for account in (pages[node.name] or {}).get("account_details") or []
             for detail in account.get("stream_detail") or []
             if detail["name"] == stream
         )
-        for node, found in pages.items()
+        for node in cluster.nodes
     }
 
 
@@ -75,9 +75,9 @@ class Sampler:
         self._rows.append(row)
 
     async def _run(self) -> None:
-        while not self._stop.is_set():
+        while True:
             await self._sample()
-            await asyncio.wait([self._stopped], timeout=self._every)
+            await asyncio.sleep(self._every)
 
     @property
     def elapsed(self) -> float:
@@ -86,17 +86,13 @@ class Sampler:
 
     async def __aenter__(self) -> Self:
         self._start = time.perf_counter()
-        # Not cancelled but asked to stop: before Python 3.12 `asyncio.wait_for`, and with it a
-        # request of nats-py, may swallow a cancellation.
-        self._stop = asyncio.Event()
-        self._stopped = asyncio.create_task(self._stop.wait())
         self._task = asyncio.create_task(self._run())
         return self
 
-    async def __aexit__(self, *_: object) -> None:
-        self._stop.set()
-        await self._task
-        await self._sample()  # the state in which the block ended
+    async def __aexit__(self, error: type | None, *_: object) -> None:
+        await end(self._task)
+        if error is None:  # Stop does not wait for another answer
+            await self._sample()  # the state in which the block ended
 
     @property
     def frame(self) -> pd.DataFrame:

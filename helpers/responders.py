@@ -53,14 +53,11 @@ class Team:
         settings = {key: options[key] for key in ("user", "password") if isinstance(options.get(key), str)}
         settings["servers"] = [urls[(int(name.rpartition("-")[2]) - 1) % len(urls)]]
         shelf = {product.id: product.units_sold // 52 for product in products().values()}
-        detached = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if os.name == "nt"
-            else {"start_new_session": True}  # the Stop button interrupts the kernel's whole session
-        )
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", __name__],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, **detached,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+            start_new_session=True,  # the Stop button interrupts the kernel's whole session
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same, on Windows
         )  # fmt: skip
         # Through the pipe: a password among a process's arguments is everybody's.
         print(json.dumps([name, shelf, self._work, settings]), file=process.stdin, flush=True)
@@ -78,25 +75,19 @@ class Team:
         "drain": takes no more requests, answers those it has, goes. "exit": closes its connection and goes,
         as a process does that was never told how to stop. "kill": SIGKILL, no word to anybody.
         """
-        process = self.processes.pop(name)
-        if how == "kill":
-            process.kill()
-        else:
-            print(how, file=process.stdin, flush=True)
-        await asyncio.to_thread(process.wait, 30)
-        _end(process)
+        with self.processes.pop(name) as process:  # closes its pipes
+            try:
+                if how != "kill":
+                    print(how, file=process.stdin, flush=True)
+                    await asyncio.to_thread(process.wait, 30)
+            finally:
+                process.kill()
 
     def close(self) -> None:
         """Ends them all."""
         while self.processes:
-            _end(self.processes.popitem()[1])
-
-
-def _end(process: subprocess.Popen) -> None:
-    process.kill()
-    process.wait()
-    process.stdin.close()
-    process.stdout.close()
+            with self.processes.popitem()[1] as process:
+                process.kill()
 
 
 async def start(cluster: Cluster, *names: str, work: float = 0) -> Team:
@@ -120,8 +111,9 @@ async def serve(name: str, shelf: dict[str, int], work: float, settings: dict) -
     options = External().options if os.environ.get("NATS_URL") else {}
     # nats-py 2.16 writes the PING of a flush, and so of a drain, ahead of what waits in its buffer; a
     # buffer of one byte never lets anything wait, so that the UNSUB of a drain goes first, as it must.
-    own = {"name": name, "error_cb": no_traceback, "pending_size": 1, "connect_timeout": 2}
-    nc = await nats.connect(**options | settings | own, reconnect_time_wait=0.05, max_reconnect_attempts=20)
+    own = {"name": name, "error_cb": no_traceback, "pending_size": 1, "connect_timeout": 2,
+           "reconnect_time_wait": 0.05, "max_reconnect_attempts": 20}  # fmt: skip
+    nc = await nats.connect(**options | settings | own)
     await InventoryService(name, shelf, work).start(nc)
     await nc.flush()
     print("ready", flush=True)

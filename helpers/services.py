@@ -81,7 +81,7 @@ class PaymentService:
             except TimeoutError:
                 continue  # nothing to do: ask again
             except APIError:  # no leader for now: wait for one; no consumer: raise
-                await retry(sub.consumer_info)
+                await retry(lambda: asyncio.wait_for(sub.consumer_info(), 1))
                 continue
             for msg in messages:
                 await self.pay(msg)

@@ -47,6 +47,25 @@ def test_an_answer_that_breaks_is_not_yet(name, monkeypatch):
     assert outcome.state == "not yet" and told in outcome.message, outcome
 
 
+def test_stop_ends_the_answer_too():
+    async def run():
+        begun, ended = asyncio.Event(), asyncio.Event()
+
+        async def answer():
+            begun.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.set()
+
+        cell = asyncio.create_task(positive(answer))
+        await begun.wait()
+        cell.cancel()
+        await asyncio.wait_for(ended.wait(), 5)
+
+    asyncio.run(run())
+
+
 def test_an_answer_that_holds_is_correct():
     async def answer():
         return json.dumps({"left": 1e400}) if inspect.iscoroutinefunction(answer) else ""

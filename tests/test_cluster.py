@@ -17,7 +17,7 @@ from programs import connected
 
 import helpers.cluster
 from helpers import monitor
-from helpers.cluster import ClusterError, FaultRefused, open_cluster
+from helpers.cluster import Cluster, ClusterError, FaultRefused, Node, open_cluster
 from helpers.cluster.embedded import ATTEMPTS, Embedded, find_server, free_ports
 from helpers.cluster.interface import get_json, poll
 from helpers.ledger import Ledger
@@ -89,13 +89,51 @@ def test_every_fault_takes_effect_and_restore_all_undoes_it():
                 await cluster.restore_all()
                 assert set((await cluster.states()).values()) == {"running"}, fault
             await cluster.restart(name)
+            await cluster._start(cluster.node(name))  # as by a second click
             assert set((await cluster.states()).values()) == {"running"}
+            await cluster.kill(name)
+            assert not await get_json(f"{cluster.node(name).monitor}/varz"), "one process was left"
+            await cluster.restore_all()
             with pytest.raises(FaultRefused, match=r"open_cluster\(links=True\)"):
                 await cluster.isolate(name)
             with pytest.raises(ClusterError, match=r"no node 'nats-server-9'.*nats-server-1"):
                 await cluster.kill("nats-server-9")
 
     asyncio.run(run())
+
+
+def test_a_kill_that_was_stopped_is_over_when_the_node_is_down():
+    async def run():
+        async with embedded(size=3) as cluster:
+            name, down = "nats-server-2", cluster._down
+            cluster._down = AsyncMock(return_value=False)  # as in the moment before it is
+            killing = asyncio.create_task(cluster.kill(name))
+            await poll(lambda: down(name), 10, f"{name} is still there")
+            killing.cancel()
+            cluster._down = down
+            await poll(AsyncMock(side_effect=lambda: not cluster._leaving), 5, "it waits for ever")
+            await cluster.restart(name)
+            await cluster.restore_all(5)
+
+    asyncio.run(run())
+
+
+def test_stop_does_not_wait_for_what_a_sampler_asks():
+    answered = []
+
+    async def probe():
+        await asyncio.sleep(5)
+        answered.append(True)
+        return {}
+
+    async def run():
+        async with monitor.Sampler(probe):
+            await asyncio.sleep(0)
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        asyncio.run(run())
+    assert not answered
 
 
 def test_a_probe_whose_answers_are_lost_is_not_left_behind():
@@ -184,6 +222,19 @@ def test_acked_messages_survive_the_death_of_all_four():
             found = [await sub.next_msg(timeout=30) for _ in range(200)]
             verdict = ledger.compare(int(msg.headers["Nats-Msg-Id"]) for msg in found)
             assert (verdict.lost, verdict.duplicated, verdict.reordered, verdict.stored) == (0, 0, 0, 200)
+
+    asyncio.run(run())
+
+
+def test_where_no_node_runs_nobody_waits_long():
+    async def run():
+        cluster = Cluster()
+        cluster.nodes = (Node("nats-server-1", f"nats://127.0.0.1:{free_ports(1)[0]}", None),)
+        cluster.states = AsyncMock(return_value={"nats-server-1": "down"})
+        with pytest.raises(ClusterError, match="no node is running"):
+            await cluster.known("ORDERS")
+        with pytest.raises(ClusterError, match=r"no node of .* lets a client in .waited 1 s"):
+            await cluster.settled("ORDERS", "payment-processor", timeout=1)
 
     asyncio.run(run())
 
@@ -346,6 +397,8 @@ def test_external_is_used_and_never_harmed(monkeypatch):
             for fault in ("kill", "stop", "pause", "restart", "lame_duck", "isolate"):
                 with pytest.raises(FaultRefused, match="somebody else's"):
                     await getattr(cluster, fault)(cluster.nodes[0].name)
+            with pytest.raises(FaultRefused, match="monitoring pages"):
+                await monitor.message_counts(cluster, "ORDERS")
             with pytest.raises(ClusterError, match="ORDERS: here before"):
                 await cluster.delete_streams(js, "ORDERS")
             assert (await js.stream_info("ORDERS")).state.messages == 1

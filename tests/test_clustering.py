@@ -90,7 +90,14 @@ def test_panel_by_click(cluster):
     async def run():
         nc, js = await connected(cluster)
         await js.add_stream(name="HANDS", subjects=["hands"], num_replicas=3)
+        before = Panel(cluster, js, "HANDS", "hands").start()
+        await before.next_ack()
         panel = Panel(cluster, js, "HANDS", "hands").start()
+
+        async def ended():
+            return not before._tasks
+
+        await poll(ended, 5, "the cell was run again, and its first panel works on")
 
         async def shows(state):
             return (await panel.states())[NODES[2]] == state and f"{NODES[2]} {state}" in panel._picture.value

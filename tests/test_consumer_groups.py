@@ -188,6 +188,21 @@ def test_the_panel_says_that_its_stream_is_gone():
     asyncio.run(on_a_cluster(the_end_of_a_task_is_said))
 
 
+async def an_outage(cluster, js) -> None:
+    panel = WorkersPanel(js, rate=100)
+    await panel.start()
+    node = await cluster.leader_of("PANEL")  # of one replica: nobody takes over
+    await cluster.kill(node)
+    before = panel._published
+    await cluster.restart(node)
+    await panel.until(lambda now: now["published"] > before, "nothing is published after the outage")
+    await panel.stop()
+
+
+def test_the_panel_goes_on_after_an_outage():
+    asyncio.run(on_a_cluster(an_outage))
+
+
 def test_orders_of_regulars_and_by_the_hour():
     regulars = of_regulars(64, customers=8)
     assert len(regulars) == 64 and len({order.customer for order in regulars}) <= 8

@@ -203,7 +203,7 @@ def test_servers_die_with_their_guard_and_the_next_start_sweeps_its_directory():
         owned = running.open_cluster()
         owned.processes[0].kill()
         assert not psutil.wait_procs(owned.processes[1:], timeout=10)[1]
-        with pytest.raises(RuntimeError, match="ClusterError"):
+        with pytest.raises(RuntimeError, match=r"ClusterError.*restart the kernel"):
             running.run("await cluster.states()")
         assert owned.left() == {"directory": True}
         with kernel() as other:
@@ -233,6 +233,23 @@ def test_servers_that_outlived_their_guard_are_ended_by_the_next_start(tmp_path,
         sweep()
     assert not psutil.pid_exists(server.pid) and not left.exists() and other.exists()
     server.wait()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no user numbers")
+def test_what_another_user_left_is_not_swept_and_of_ours_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    left, gone, kept = tmp_path / f"{supervisor.PREFIX}x", tmp_path / "gone", tmp_path / "kept"
+    left.mkdir()
+    kept.touch()
+    for name in (supervisor.LOCK, "nats-server-1.log"):
+        (left / name).touch()
+    (left / supervisor.OWNED).write_text(f"{gone}\n{kept}")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getuid", lambda: 4711)
+        sweep()
+    assert kept.exists() and left.exists()
+    sweep()
+    assert not kept.exists() and not left.exists()
 
 
 def test_two_notebooks_do_not_disturb_each_other():

@@ -16,12 +16,14 @@ from typing import NamedTuple
 
 import nkeys
 import pytest
+from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import ServiceUnavailableError
 from test_cluster import client, embedded, known_there, lone_server
 
-from helpers.cluster import ClusterError
+from helpers import responders
+from helpers.cluster import ClusterError, open_cluster
 from helpers.cluster.embedded import free_ports
-from helpers.cluster.external import SECRETS, External
+from helpers.cluster.external import MARK, SECRETS, External
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "machines.md"
@@ -268,6 +270,34 @@ def test_a_password_goes_to_no_server_without_tls_where_tls_was_asked_for(
         return '"pass": "[REDACTED]"' in log.read_text(encoding="utf-8")
 
     assert asyncio.run(run()) is sent
+
+
+def test_the_inventory_services_take_part(monkeypatch):
+    async def run():
+        async with embedded(size=3) as theirs, client(theirs) as (nc, _):
+            monkeypatch.setenv("NATS_URL", known_there(theirs))
+            team = await responders.start(await External().start(), "inventory-1")
+            try:
+                return json.loads((await nc.request("inventory.check", b'{"productId": ""}')).data)
+            finally:
+                team.close()
+
+    assert asyncio.run(run()) == {"responder": "inventory-1", "available": 0}
+
+
+def test_external_without_an_address_says_so(monkeypatch):
+    monkeypatch.delenv("NATS_URL", raising=False)
+    with pytest.raises(ClusterError, match="names no address"):
+        asyncio.run(open_cluster("external"))
+
+
+def test_people_whose_first_names_are_the_same_are_two(monkeypatch):
+    monkeypatch.setenv("NATS_URL", "nats://127.0.0.1:4222")
+    monkeypatch.setattr("getpass.getuser", lambda: "John Doe")
+    ours, theirs = External(), StreamInfo(StreamConfig(metadata={MARK: "John Smith@elsewhere 1 2"}), None)
+    assert not ours._ours(theirs)
+    theirs.config.metadata[MARK] = ours._mine
+    assert ours._ours(theirs)
 
 
 MAKES = """

@@ -16,10 +16,9 @@ from nats.aio.msg import Msg
 from nats.errors import MaxPayloadError, OutboundBufferLimitError
 from nats.js.errors import NotFoundError
 
-from .errors import PAUSE, Broken, BulkError, TimedOut
-
 Message = tuple[str, bytes, dict[str, str] | None]  # subject, payload, headers
 
+PAUSE = 0.05  # seconds between two attempts
 START, APPEND, COMMIT, END = range(4)  # the protocol's operations
 FLOW = 200  # messages an acknowledgement at most; more are not faster
 WINDOWS = 2  # flow windows in flight: the server works on one while the next arrives
@@ -28,6 +27,20 @@ WINDOWS = 2  # flow windows in flight: the server works on one while the next ar
 PASSING = {10008, 10009, 10158, 10208, 10211}
 NEVER = str(1 << 53)  # a sequence that no stream reaches
 REPAIR = {10205: ": allow them with `js.update_stream(config, allow_batched=True)`"}
+
+
+class BulkError(RuntimeError):
+    """Refused, by the server or the client. `acked`: so many messages, from the first, are surely stored."""
+
+    acked = 0
+
+
+class TimedOut(BulkError):
+    """Nothing came although it was begun again: what was not acknowledged may be stored or not."""
+
+
+class Broken(Exception):
+    """Inside only: this batch or consumer is over, another may go on. No leader, a gap, no answer."""
 
 
 @dataclass(frozen=True)

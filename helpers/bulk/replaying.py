@@ -22,7 +22,7 @@ from nats.errors import NoRespondersError, OutboundBufferLimitError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, ReplayPolicy
 from nats.js.errors import NotFoundError, ServiceUnavailableError
 
-from .errors import PAUSE, Broken, TimedOut
+from .publishing import PAUSE, Broken, TimedOut
 
 PULL = 5_000  # messages a request
 REQUEST = {"expires": 30_000_000_000, "idle_heartbeat": 500_000_000}  # ns; the server's signs of life
@@ -94,10 +94,6 @@ async def frame(
     return pd.concat(parts or [nothing.frame()], ignore_index=True)
 
 
-def _raw() -> list[list]:
-    return [[], [], [], []]
-
-
 @dataclass
 class _Reader:
     """One replay: where it stands, and the consumer that feeds it at the moment."""
@@ -109,8 +105,8 @@ class _Reader:
     timeout: float
     patience: float
     domain: str | None
-    # Four lists and no tuples: those the garbage collector would look at again and again.
-    raw: list[list] = field(default_factory=_raw)  # reply, subject, data, headers: not given out yet
+    # Reply, subject, data, headers, not given out yet; no tuples, at which the garbage collector would look.
+    raw: list[list] = field(default_factory=lambda: [[], [], [], []])
     sure: int = 0  # so many of them, from the first, without a gap
     seen: int = 0  # the highest sequence received
     given: int = 0  # the highest sequence given out
@@ -188,7 +184,7 @@ class _Reader:
             if self.seen >= self.target:
                 return None
             if self.sure >= self.rows and len(part := self.digest()) == self.rows:
-                self.raw, self.sure, self.given = _raw(), 0, int(part.seq[-1])
+                self.raw, self.sure, self.given = [[], [], [], []], 0, int(part.seq[-1])
                 return part
             if self.problem:
                 raise self.problem

@@ -63,9 +63,11 @@ def exercise(check: Callable[..., Awaitable[str]]) -> Callable[..., Awaitable[Ou
     async def checked(*args: object) -> Outcome:
         callback_errors.clear()
         task = asyncio.ensure_future(check(*args))
-        await asyncio.wait([task], timeout=PATIENCE)
+        try:
+            await asyncio.wait([task], timeout=PATIENCE)
+        finally:
+            task.cancel()  # one that waits for ever, also where Stop ended this one; none that is done
         if not task.done():
-            task.cancel()
             outcome = Outcome("not yet", f"no end after {PATIENCE} s: what does your code wait for?")
         elif task.cancelled():
             outcome = Outcome("not yet", "it was cancelled.")

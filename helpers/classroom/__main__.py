@@ -14,15 +14,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m helpers.classroom", description=__doc__)
     parser.add_argument("verb", choices=("start", "end"))
     parser.add_argument("--students", type=int, default=30)
-    parser.add_argument("--listen", default="127.0.0.1", help="an address of this machine, 0.0.0.0 for all")
+    parser.add_argument("--listen", help="an address of this machine, 0.0.0.0 for all; 127.0.0.1 at first")
     parser.add_argument("--host", help="the name or address by which the class reaches this machine")
-    parser.add_argument("--port", type=int, default=4222, help="of the first node")
+    parser.add_argument("--port", type=int, help="of the first node, 4222 at first")
     parser.add_argument("--folder", type=Path, default=Path("classroom"))
     asked = parser.parse_args()
     if not 1 <= asked.students <= 200:
         parser.error("1 to 200 students")
     try:
-        ipaddress.ip_address(asked.listen)
+        ipaddress.ip_address(asked.listen or folder.LISTEN)
     except ValueError:
         parser.error(f"--listen is an address of this machine, as 192.0.2.7 or 0.0.0.0, not {asked.listen!r}")
     if asked.verb == "end":

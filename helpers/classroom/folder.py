@@ -14,7 +14,7 @@ from pathlib import Path
 # of orders (lesson 5) three times over.
 LIMITS = {"max_memory": "128MB", "max_file": "2GB", "max_streams": 60, "max_consumers": 300}
 FILE_MB, MEMORY_MB = 2048, 128
-NODES = 4
+NODES, LISTEN = 4, "127.0.0.1"
 ALPHABET = string.ascii_letters + string.digits
 CONFIG = """\
 # Written by `python -m helpers.classroom start`; the accounts are beside it.
@@ -60,7 +60,7 @@ class Class:
 
     @property
     def tls(self) -> bool:
-        return self.listen != "127.0.0.1"
+        return self.listen != LISTEN
 
     @property
     def clients(self) -> list[str]:
@@ -77,16 +77,24 @@ class Class:
         return f"{scheme}://{member.name}-report:{member.report_password}@{rest}"
 
 
-def make(folder: Path, students: int, listen: str, host: str | None, port: int = 4222) -> Class:
-    """Writes the folder, or brings it up to `students`: whoever is in it keeps the account and password."""
+def make(
+    folder: Path, students: int, listen: str | None = None, host: str | None = None, port: int | None = None
+) -> Class:
+    """Writes the folder, or brings it up to `students`: whoever is in it keeps the account and password.
+
+    What is None stays as it was, TLS with it; at first it is 127.0.0.1, that or this machine's name, 4222.
+    """
     folder.mkdir(mode=0o700, exist_ok=True)
     (folder / ".gitignore").write_text("*\n", encoding="ascii")
-    known = {member.name: member for member in load(folder).members} if made(folder) else {}
+    before = load(folder) if made(folder) else Class(folder, LISTEN, "", 4222, ())
+    known = {member.name: member for member in before.members}
     names = ["instructor", *(f"student{n:02}" for n in range(1, students + 1))]
     members = tuple(known.get(name) or Member(name, _password(), _password()) for name in names)
     members += tuple(member for name, member in known.items() if name not in names)
-    if host is None:
-        host = listen if listen not in ("0.0.0.0", "::") else socket.gethostname()
+    port = port or before.port
+    if listen in (None, before.listen):
+        listen, host = before.listen, host or before.host
+    host = host or (socket.gethostname() if listen in ("0.0.0.0", "::") else listen)
     found = Class(folder, listen, host, port, members)
     settings = {"listen": listen, "host": host, "port": port, "members": [asdict(m) for m in members]}
     _private(folder / "members.json", json.dumps(settings, indent=1))

@@ -10,7 +10,7 @@ from pathlib import Path
 import nats
 import psutil
 
-from ..cluster.embedded import all_free, find_server, running
+from ..cluster.embedded import all_free, find_server, log_tail, running
 from ..cluster.interface import ClusterError, get_json, poll, routed
 from .folder import NODES, Class, Member
 
@@ -56,19 +56,12 @@ async def start(class_: Class) -> None:
         await poll(all_routed, 40, "not every two nodes have all their routes")
         await poll(lambda: accepts(class_, class_.members[-1]), 40, nobody)
     except ClusterError as error:
-        logs = [line for log in sorted(folder.glob("*.log")) for line in _tail(log)]
-        raise ClusterError(f"{error}:\n" + "\n".join(logs)) from None
+        raise ClusterError(f"{error}:\n{log_tail(folder)}") from None
 
 
 def _reload(process: psutil.Process) -> None:
     server = find_server()
     subprocess.run([server, "--signal", f"reload={process.pid}"], check=True, capture_output=True)
-
-
-def _tail(log: Path) -> list[str]:
-    return [
-        f"{log.stem}: {line}" for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
-    ]
 
 
 def _spawn(class_: Class, folder: Path, n: int) -> None:

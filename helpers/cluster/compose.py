@@ -1,8 +1,8 @@
 """The compose backend: the containers of docker-compose.yaml, found by their labels through docker-py."""
 
 import asyncio
+import contextlib
 import os
-import select
 import shutil
 import socket
 from typing import TYPE_CHECKING
@@ -24,17 +24,10 @@ WITHOUT_DOCKER = 'or go on without Docker: open_cluster("embedded") runs the sam
 
 def listening(wait: float = 0.1) -> bool:
     """Whether anybody listens where docker-compose.yaml publishes the monitoring pages."""
-    sockets = [socket.socket() for _ in MONITORS]
-    try:
-        for s, port in zip(sockets, MONITORS, strict=True):
-            s.setblocking(False)
-            s.connect_ex(("127.0.0.1", port))
-        # A refusal settles a socket too, and at once, but on Windows, which tries for seconds.
-        settled = select.select([], sockets, [], wait)[1]
-        return any(s.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 for s in settled)
-    finally:
-        for s in sockets:
-            s.close()
+    for port in MONITORS:  # a refusal comes at once, but on Windows, which tries for seconds
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), wait):
+            return True
+    return False
 
 
 def docker_here() -> bool:
@@ -76,14 +69,11 @@ def up() -> bool:
     if not (docker_here() and listening()):
         return False
     try:
-        client = connect()
+        with contextlib.closing(connect()) as client:
+            found = find(client)
     except ClusterError:
         return False
-    try:
-        found = find(client)
-        return len(found) == len(SERVICES) and any(e["State"] == "running" for e in found.values())
-    finally:
-        client.close()
+    return len(found) == len(SERVICES) and any(e["State"] == "running" for e in found.values())
 
 
 def suits(size: int = 4, sync_interval: str = "2m", links: bool = True) -> bool:

@@ -1,6 +1,7 @@
 """The embedded backend: nats-server processes from the wheel, started and signalled by its supervisor."""
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
@@ -39,19 +40,14 @@ def find_server() -> str:
 
 def free_ports(count: int) -> list[int]:
     """Ports nobody listens on at this moment, on 127.0.0.1."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for s in sockets:
-            s.bind(("127.0.0.1", 0))
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
         return [s.getsockname()[1] for s in sockets]
-    finally:
-        for s in sockets:
-            s.close()
 
 
 def all_free(ports: Iterable[int]) -> bool:
     for port in ports:
-        with socket.socket() as s:
+        with socket.socket() as s:  # no server of a moment: one that starts here beside us must not meet it
             if os.name != "nt":  # on Windows this option would let two servers share the port
                 s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -74,12 +70,23 @@ def running(folder: Path) -> list[psutil.Process]:
     return found
 
 
+def log_tail(folder: Path) -> str:
+    """The last three lines that each server of this folder has logged."""
+    return "\n".join(
+        f"{log.stem}: {line}"
+        for log in sorted(folder.glob("*.log"))
+        for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-3:]
+    )
+
+
 def sweep() -> None:
     """Ends the servers and removes the directories of supervisors that were killed: their locks are free."""
     # A log is written after the lock was taken: without one, a supervisor may just be starting.
     logs = Path(tempfile.gettempdir()).glob(f"{supervisor.PREFIX}*/*.log")
     for directory in {log.parent for log in logs}:
         try:
+            if hasattr(os, "getuid") and directory.lstat().st_uid != os.getuid():
+                continue  # somebody else's: what it says it owns may be ours
             with open(directory / supervisor.LOCK, "r+", encoding="ascii") as file:
                 if not supervisor.lock(file):
                     continue
@@ -96,18 +103,14 @@ class SupervisorPipe:
     """Asks the supervisor process, one question at a time, from any thread."""
 
     def __init__(self) -> None:
-        detached = (
-            {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
-            if supervisor.WINDOWS
-            else {"start_new_session": True}  # the Stop button interrupts the kernel's whole session
-        )
         self._process = subprocess.Popen(
             # Isolated, and where it needs no package without `site`: half of its start.
             [sys.executable, "-I", *([] if supervisor.WINDOWS else ["-S"]), supervisor.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            **detached,
+            start_new_session=True,  # the Stop button interrupts the kernel's whole session
+            creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),  # the same, on Windows
         )
         self._lock = threading.Lock()
         self.directory = Path(self._reply()["directory"])
@@ -122,8 +125,10 @@ class SupervisorPipe:
         with self._lock:
             try:
                 print(json.dumps({"op": op} | arguments), file=self._process.stdin, flush=True)
-            except (BrokenPipeError, ValueError):
+            except ValueError:
                 raise ClusterError("the cluster was closed: run the first cell again") from None
+            except OSError:
+                pass  # it is gone, and so is its reply
             reply = self._reply()
         if "error" in reply:
             raise ClusterError(reply["error"])
@@ -131,7 +136,8 @@ class SupervisorPipe:
 
     def close(self) -> None:
         with self._lock:
-            self._process.stdin.close()
+            with contextlib.suppress(OSError):  # gone, and it never read the last question
+                self._process.stdin.close()
             self._process.wait(timeout=20)
             self._process.stdout.close()
 
@@ -188,7 +194,8 @@ class Embedded(Cluster):
                 except ClusterError as late:
                     missing = late
                 await self._ask("wipe")
-            raise ClusterError(f"no cluster after {ATTEMPTS} attempts, {missing}:\n{self._log_tail()}")
+            logs = log_tail(self._supervisor.directory)
+            raise ClusterError(f"no cluster after {ATTEMPTS} attempts, {missing}:\n{logs}")
         except BaseException:
             await self.close()
             raise
@@ -299,14 +306,6 @@ class Embedded(Cluster):
         # Only then the others: four pages asked all the time slow the election they watch.
         pages = (await self.pages("/jsz")).values()
         return all(page and self._supervisor.directory.name in str(page.get("config")) for page in pages)
-
-    def _log_tail(self, lines: int = 3) -> str:
-        logs = sorted(self._supervisor.directory.glob("*.log"))
-        return "\n".join(
-            f"{log.stem}: {line}"
-            for log in logs
-            for line in log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
-        )
 
     async def states(self) -> dict[str, str]:
         found = await self._ask("status")

@@ -112,6 +112,16 @@ def _runs(mark: str) -> bool:
         return False
 
 
+class _Unpublished(dict[str, None]):
+    """The monitoring pages as we have them: none, and whoever asks for a node's hears why."""
+
+    def __missing__(self, node: str) -> None:
+        raise FaultRefused(
+            "the monitoring pages of a cluster at NATS_URL are its operator's. Unset NATS_URL and restart "
+            "the kernel to run this cell"
+        )
+
+
 class External(Cluster):
     """A cluster somebody else runs: no faults, and only what this learner's kernels made is deleted.
 
@@ -131,7 +141,7 @@ class External(Cluster):
     def __init__(self) -> None:
         super().__init__()
         self._mine = _mark()
-        found = [_address(url.strip()) for url in os.environ["NATS_URL"].split(",") if url.strip()]
+        found = [_address(url.strip()) for url in os.environ.get("NATS_URL", "").split(",") if url.strip()]
         if not found:
             raise ClusterError("NATS_URL names no address: correct or unset it")
         self._urls = list(dict.fromkeys(url for url, _ in found))
@@ -367,7 +377,7 @@ class External(Cluster):
         mark = (info.config.metadata or {}).get(MARK)
         if mark is None:
             return info.config.name in self._claimed
-        return mark.partition(" ")[0] == self._mine.partition(" ")[0]
+        return mark.rsplit(" ", 2)[0] == self._mine.rsplit(" ", 2)[0]  # a user's name may have a space
 
     async def _sign(self, js: nats.js.JetStreamContext) -> list[StreamInfo]:
         """Marks the streams that were not there when this kernel looked for them, and are now."""
@@ -383,11 +393,8 @@ class External(Cluster):
 
     async def known(self, stream: str, consumer: str | None = None, timeout: float = 10) -> None:
         await super().known(stream, consumer, timeout)
-        nc = await nats.connect(**self.options)
-        try:
+        async with await nats.connect(**self.options) as nc:
             await self._sign(nc.jetstream(domain=self.domain, timeout=2))
-        finally:
-            await nc.close()
 
     async def delete_streams(self, js: nats.js.JetStreamContext, *streams: str) -> None:
         there = {info.config.name: info for info in await self._sign(js) if info.config.name in streams}
@@ -405,6 +412,9 @@ class External(Cluster):
                     "shut its kernel down first"
                 )
         await super().delete_streams(js, *streams)
+
+    async def pages(self, path: str) -> dict[str, dict | None]:
+        return _Unpublished()
 
     async def states(self) -> dict[str, str]:
         return {node.name: "running" for node in self.nodes}

@@ -9,6 +9,7 @@ import urllib.request
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nats
@@ -147,12 +148,9 @@ async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: Cons
 
 async def _last(js: nats.js.JetStreamContext, stream: str, subject: str) -> int:
     """The sequence of the last message on a subject of the stream, as its leader says; 0 without one."""
-    try:
+    with contextlib.suppress(NotFoundError):  # no such message: the stream itself has just answered
         return (await js.get_last_msg(stream, subject)).seq or 0
-    except NotFoundError as error:
-        if error.err_code != 10037:  # no message found
-            raise
-        return 0
+    return 0
 
 
 class Cluster:
@@ -165,7 +163,7 @@ class Cluster:
     _password: Secret | None = None  # the learner's and the operator's
 
     def __init__(self) -> None:
-        self._leaving: set[str] = set()  # told to go, and perhaps not gone yet
+        self._leaving: set[asyncio.Task] = set()  # nodes told to go, and perhaps not gone yet
         self._claimed: set[str] = set()
 
     # -- what a client needs ------------------------------------------------------------------
@@ -245,12 +243,18 @@ class Cluster:
                 await self._gone(js, probe)
                 raise
 
-    async def _client(self) -> nats.NATS | None:
+    async def _client(self, **more: Any) -> nats.NATS | None:
         """A connection, or None where the node that was asked does not listen yet."""
         try:
-            return await nats.connect(**self.options | ONE_TRY)
+            return await nats.connect(**self.options | ONE_TRY | more)
         except (OSError, nats.errors.Error):
             return None
+
+    async def _let_in(self, options: dict[str, Any], seconds: float = 30) -> nats.NATS:
+        """A client that connects again where it must; nats-py's own first try would take a minute."""
+        return await poll(
+            partial(nats.connect, **options), seconds, f"no node of {self.urls} lets a client in"
+        )
 
     async def _accepts(self, js: nats.js.JetStreamContext, probe: str) -> bool:
         """Whether an R3 publish is acknowledged now; a request may well go to a node without a leader."""
@@ -357,17 +361,16 @@ class Cluster:
         stream, half a pull request. A consumer also sees all that the stream holds for it, where that can
         be counted. Raises ClusterError when that takes longer than `timeout` seconds.
         """
-        one = self.options | ONE_TRY
-        clients = await asyncio.gather(
-            *(nats.connect(**one | {"servers": [node.url]}) for node in await self._running())
-        )
-        what = f"{consumer} of {stream}" if consumer else stream
-        try:
-            await poll(
-                lambda: self._known(clients, stream, consumer), timeout, f"{what} is not known on every node"
-            )
-        finally:
-            await asyncio.gather(*(nc.close() for nc in clients))
+        clients, what = [], f"{consumer} of {stream}" if consumer else stream
+        async with contextlib.AsyncExitStack() as stack:
+            for node in await self._running():
+                client = partial(self._client, servers=[node.url])
+                nc = await poll(client, timeout, f"{node.name} lets no client in")
+                clients.append(await stack.enter_async_context(nc))
+            if not clients:
+                raise ClusterError("no node is running: `await cluster.restore_all()` starts them")
+            unknown = f"{what} is not known on every node"
+            await poll(lambda: self._known(clients, stream, consumer), timeout, unknown)
 
     async def _known(self, clients: list[nats.NATS], stream: str, consumer: str | None) -> bool:
         try:
@@ -404,7 +407,7 @@ class Cluster:
             seen = info.delivered.stream_seq >= last if info.delivered else not last
             return seen and not info.num_pending and not info.num_ack_pending
 
-        async with await nats.connect(**self.options) as nc:
+        async with await self._let_in(self.options, timeout) as nc:
             js = nc.jetstream(domain=self.domain, timeout=2)
             left = f"not everything in {stream} was delivered to {consumer} and settled"
             await poll(nothing_left, timeout, left)
@@ -420,7 +423,7 @@ class Cluster:
             except nats.errors.Error:
                 return None
 
-        async with await nats.connect(**self.options) as nc:
+        async with await self._let_in(self.options) as nc:
             js = nc.jetstream(domain=self.domain, timeout=1)
             return await poll(leader, 30, f"{stream} has no leader")
 
@@ -456,7 +459,7 @@ class Cluster:
         old = await poll(leader, 30, f"{group} has no leader")
         if old == to:
             return old
-        async with await nats.connect(**options) as nc:
+        async with await self._let_in(options) as nc:
             new = await poll(moved, 30, f"{group} does not leave {old}", every=0.1)
             if meta:  # a new leader may not have heard yet of a node that came back
                 await poll(all_online, 30, f"{new} leads meta, and takes a running node for offline")
@@ -480,14 +483,15 @@ class Cluster:
     async def _leave(self, name: str, kind: str, seconds: float) -> None:
         """Signals a node to go and waits until it is gone; `restore_all` waits for one interrupted here."""
         node = self.node(name)
-        self._leaving.add(name)
-        try:
-            await asyncio.shield(self._signal(node, kind))
+
+        async def gone() -> None:
+            await self._signal(node, kind)
             await poll(lambda: self._down(name), seconds, f"{name} is still there")
-        except Exception:  # refused, or it does not go; only the interrupt, no Exception, leaves it to others
-            self._leaving.discard(name)
-            raise
-        self._leaving.discard(name)
+
+        task = asyncio.create_task(gone())
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+        await asyncio.shield(task)
 
     async def kill(self, name: str) -> None:
         """SIGKILL: the process is gone at once, nothing is flushed, nobody is told."""
@@ -531,10 +535,8 @@ class Cluster:
     async def restore_all(self, timeout: float = 30) -> None:
         """Heals, resumes and starts whatever is not running; all nodes are ready then, and have caught up."""
         await self.heal()
-        for name in tuple(self._leaving):  # a cell was stopped while it waited for this node to go
-            await self.resume(name)
-            await poll(lambda name=name: self._down(name), timeout, f"{name} is still there")
-            self._leaving.discard(name)
+        # A cell was stopped while it waited for these to go.
+        await asyncio.gather(*self._leaving, return_exceptions=True)
         for name, state in (await self.states()).items():
             if state == "paused":
                 await self.resume(name)

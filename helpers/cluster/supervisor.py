@@ -11,6 +11,7 @@ Windows), so that it is up in some 30 ms. Requests and replies are JSON, a line 
 method of `Supervisor`, with its arguments.
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -69,10 +70,12 @@ def forget(directory: str) -> None:
     """Removes the files elsewhere that belong to this directory's servers."""
     try:
         with open(os.path.join(directory, OWNED), encoding="utf-8") as file:
-            for path in file.read().splitlines():
-                os.unlink(path)
+            paths = file.read().splitlines()
     except OSError:
-        pass  # none, or gone already
+        return  # none
+    for path in paths:
+        with contextlib.suppress(OSError):  # gone already
+            os.unlink(path)
 
 
 class Supervisor:
@@ -86,6 +89,8 @@ class Supervisor:
         self.links = None
 
     def spawn(self, name: str, argv: list[str], env: dict[str, str]) -> None:
+        if name in self.servers and self.servers[name].poll() is None:
+            return  # somebody else was quicker, as the first click of two
         self.paused.discard(name)
         with open(os.path.join(self.directory, f"{name}.log"), "ab") as log:
             self.servers[name] = subprocess.Popen(

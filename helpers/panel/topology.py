@@ -1,14 +1,14 @@
 """The cluster as a live picture, with a row of buttons a node: kill, pause, isolate, revive."""
 
 import asyncio
-import base64
 import contextlib
-import io
 import time
 from collections import Counter
 from collections.abc import Coroutine
+from typing import ClassVar
 
 import ipywidgets as widgets
+from IPython.core.pylabtools import print_figure
 from matplotlib import pyplot as plt
 from nats.js import JetStreamContext
 from nats.js.api import ClusterInfo, PeerInfo
@@ -28,6 +28,8 @@ class Panel(widgets.VBox):
 
     A button does what `act` does from code. `close_panel` stops it and leaves every node running.
     """
+
+    _running: ClassVar[set[asyncio.Task]] = set()  # of the panel that started last
 
     def __init__(self, cluster: Cluster, js: JetStreamContext, stream: str, subject: str) -> None:
         self._cluster, self._js, self._stream, self._subject = cluster, js, stream, subject
@@ -143,13 +145,14 @@ class Panel(widgets.VBox):
             below.text(-silent / 2, 1, f"{silent:.0f} s", color=VERMILION, weight="bold", ha="center")
         below.spines[["top", "right", "left"]].set_visible(False)
         describe(below, f"{above.figure.alt} Last acknowledgement {silent:.0f} s ago.")
-        picture = io.BytesIO()
-        figure.savefig(picture, format="png", dpi=80)
+        data = print_figure(figure, bbox_inches=None, base64=True, dpi=80)
         plt.close(figure)
-        data = base64.b64encode(picture.getvalue()).decode()
         self._picture.value = f'<img alt="{figure.alt}" src="data:image/png;base64,{data}">'
 
     def start(self) -> "Panel":
+        for task in Panel._running:  # its cell was run again, and nobody closed it
+            task.cancel()
+        Panel._running = self._tasks
         self._background(self._publish())
         self._background(self._watch())
         return self

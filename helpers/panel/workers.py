@@ -45,6 +45,7 @@ class WorkersPanel:
         self._tasks: list[asyncio.Task] = []
         self._crew: list[asyncio.Task] = []
         self._switching: asyncio.Task | None = None
+        self._turn = asyncio.Lock()
         self._rows: deque[dict] = deque()
         self.run.observe(self._switch, "value")
 
@@ -57,14 +58,11 @@ class WorkersPanel:
         self._handle = plots.redraw(plots.live_lag(self._frame()))
 
     def _switch(self, change: dict) -> None:
-        # A widget's callback cannot await: it leaves a task, one switch after the other.
-        before = self._switching
-
         async def switch() -> None:
-            if before:
-                await asyncio.wait([before])
-            await (self._start() if change["new"] else self._stop())
+            async with self._turn:  # one switch after the other
+                await (self._start() if change["new"] else self._stop())
 
+        # A widget's callback cannot await: it leaves a task.
         self._switching = asyncio.get_running_loop().create_task(self._told(switch()))
         self._switching.add_done_callback(lambda task: task.cancelled() or task.exception())
 
@@ -137,10 +135,8 @@ class WorkersPanel:
             try:
                 await self._js.publish(SUBJECT, b"%d" % number, timeout=0.5)
                 self._published += 1
-            except (TimeoutError, NoStreamResponseError):
-                await self._js.stream_info(STREAM)  # raises where it is gone
-            except APIError:
-                await asyncio.sleep(0.05)  # no leader for now
+            except (TimeoutError, NoStreamResponseError, APIError):
+                await asyncio.sleep(0.05)  # no leader for now; `_watch` says so when the stream is gone
 
     async def _work(self) -> None:
         sub = await self._js.pull_subscribe_bind(DURABLE, STREAM)

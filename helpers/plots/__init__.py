@@ -4,6 +4,7 @@ One style for all: the Okabe-Ito colours, each with a line style and a marker of
 plot needs colour to be read.
 """
 
+from IPython.display import DisplayHandle, display
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
@@ -32,16 +33,23 @@ def describe(ax: Axes, alt: str) -> Axes:
     return ax
 
 
-def show(ax: Axes) -> None:
-    """Displays the figure of `ax` with its alt text and closes it, so that no second copy appears."""
-    from IPython.display import display  # the other plots' code runs without a notebook
+def redraw(ax: Axes, handle: DisplayHandle | None = None) -> DisplayHandle:
+    """Displays the figure of `ax` with its alt text, or puts it in the place of the one before; closes it."""
+    figure, alt = ax.figure, {"image/png": {"alt": ax.figure.alt}}
+    if handle is None:
+        handle = display(figure, display_id=True, metadata=alt)
+    else:
+        handle.update(figure, metadata=alt)
+    plt.close(figure)  # so that no second copy appears
+    return handle
 
-    figure = ax.figure
-    display(figure, metadata={"image/png": {"alt": figure.alt}})
-    plt.close(figure)
+
+def show(ax: Axes) -> None:
+    """Displays the figure of `ax`, as the end of a cell."""
+    redraw(ax)
 
 
 from .clustering import topology
-from .consumer_groups import live_lag, redraw
+from .consumer_groups import live_lag
 from .persistence import ladder, retention
 from .request_reply import answered, latency, waterfall

@@ -1,22 +1,9 @@
 """The live picture of notebook 04's panel."""
 
 import pandas as pd
-from IPython.display import DisplayHandle, display
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from . import BLUE, GREEN, LINES, VERMILION, axes, describe
-
-
-def redraw(ax: Axes, handle: DisplayHandle | None = None) -> DisplayHandle:
-    """Displays the figure of `ax`, or puts it in the place of the one before; returns the handle."""
-    figure, alt = ax.figure, {"image/png": {"alt": ax.figure.alt}}
-    if handle is None:
-        handle = display(figure, display_id=True, metadata=alt)
-    else:
-        handle.update(figure, metadata=alt)
-    plt.close(figure)
-    return handle
 
 
 def live_lag(samples: pd.DataFrame) -> Axes:

@@ -16,8 +16,8 @@ def retention(states: pd.DataFrame, marks: dict[str, float]) -> Axes:
     ax = axes()
     for column, colour, line, marker in zip(states, COLOURS, LINES, MARKERS, strict=False):
         ax.plot(
-            states.index, states[column], color=colour, linestyle=line, marker=marker,
-            markevery=max(1, len(states) // 14), markersize=5, label=column,
+            states.index, states[column], color=colour, linestyle=line, marker=marker, label=column,
+            markevery=max(1, len(states) // 14), markersize=5, drawstyle="steps-post",
         )  # fmt: skip
     top = states.max().max()
     for label, second in marks.items():
@@ -53,10 +53,10 @@ def ladder(rates: pd.DataFrame, title: str) -> Axes:
     ax.invert_yaxis()
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.set_xlim(10 ** np.floor(np.log10(rates.min().min())), rates.max().max() * 2)
-    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title=rates.columns.name)
-    kind = f" {rates.columns.name}" if rates.columns.name else ""
+    named = rates.columns.name
+    ax.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5), title=named)
     steps = "; ".join(
-        f"{technique}: " + ", ".join(f"{rate:,.0f} on {column}{kind}" for column, rate in row.items())
+        f"{technique}: " + ", ".join(f"{rate:,.0f} ({named}: {column})" for column, rate in row.items())
         for technique, row in rates.iterrows()
     )
     return describe(ax, f"Messages acknowledged per second by publishing technique. {steps}.")
