@@ -21,7 +21,7 @@ EXPECTED = {
     "Order persisted to ORDERS stream": r"\[JetStream\] persisted to ORDERS",
     "Message confirmed (sequence: 1)": r"\[Acknowledgment\] confirmed, sequence 1\b",
     "Consumer group processing": r"\[Payment Service\] 30 orders taken",
-    "Message distributed across 3 consumers": r"\[Load Balancing\] .* 3 consumers: \[10, 10, 10\]",
+    "Message distributed across 3 consumers": r"\[Load Balancing\] .* 3 workers: \[10, 10, 10\]",
     "Payment for order #12345": r"\[Processing\] payment for order \d+",
     "Payment processed successfully": r"\[Acknowledgment\] 30 processed, 30 in PAYMENTS",
     "Inventory check request": r"\[Request-Reply\] ",
