@@ -55,7 +55,7 @@ test-docker: install ## run the tests that need Docker, and the notebooks on the
 	$(BIN)/pytest -m docker
 
 test-cli: install ## run the tests that need the nats CLI, the exporter and Prometheus
-	$(BIN)/pytest -m cli
+	$(BIN)/pytest -m cli $(SIDE_BY_SIDE)
 
 cluster: install ## start the four nodes in Docker; the notebooks then use them
 	$(COMPOSE) up -d
