@@ -48,7 +48,7 @@ doctor: install ## look at this machine, and say what to repair
 test: install ## run every notebook and test that needs no Docker, browser or nats CLI
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
-test-sections: install ## run every section after Connect alone; stop and repeat every long cell; every lesson in a class
+test-sections: install ## run every section after Connect alone; stop and repeat every long cell; every lesson but 2 in a class
 	$(BIN)/pytest -m sections -n 4 --dist worksteal tests/test_stop.py tests/test_sections.py tests/test_shared.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster

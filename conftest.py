@@ -35,7 +35,7 @@ NEEDS = {
 left_out = pytest.StashKey[Counter]()
 
 
-def kernel_manager(**settings):
+def kernel_manager(kind=KernelManager, **settings):
     """As nbval makes one, and where it can be over socket files, which nobody else takes.
 
     For TCP, Jupyter looks for free ports that the kernel binds a moment later; in one of some sixty suites a
@@ -43,7 +43,7 @@ def kernel_manager(**settings):
     """
     if os.name != "nt" and len(SOCKETS) < 80:
         settings |= {"transport": "ipc", "ip": f"{SOCKETS}/kernel-{uuid4().hex[:8]}"}
-    return KernelManager(**settings)
+    return kind(**settings)
 
 
 nbval.kernel.KernelManager = kernel_manager

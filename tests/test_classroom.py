@@ -13,11 +13,13 @@ from pathlib import Path
 import nats
 import nbformat
 import pytest
+from jupyter_client.manager import AsyncKernelManager
 from nats.errors import NoRespondersError
 from nats.js.errors import APIError, NotFoundError
 from nbclient import NotebookClient
 from programs import ELECTION
 
+from conftest import kernel_manager
 from helpers import check
 from helpers.classroom import folder, report, room, servers
 from helpers.cluster.embedded import free_ports
@@ -138,7 +140,8 @@ def test_the_instructors_notebook_runs(class_, monkeypatch):
     notebook = nbformat.read(ROOT / "notebooks" / "instructor.ipynb", as_version=4)
     stored = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in stored] == list(range(1, len(stored) + 1))
-    ran = NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    kernel = kernel_manager(AsyncKernelManager, kernel_name="python3")
+    ran = NotebookClient(notebook, kernel, timeout=60).execute(cleanup_kc=True)
     (table,) = (cell for cell in ran.cells if cell.source == "await room.table()")
     assert "student02" in table.outputs[0]["data"]["text/plain"]
 

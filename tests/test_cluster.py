@@ -110,10 +110,15 @@ def test_a_kill_that_was_stopped_is_over_when_the_node_is_down():
             killing = asyncio.create_task(cluster.kill(name))
             await poll(lambda: down(name), 10, f"{name} is still there")
             killing.cancel()
+            again = asyncio.create_task(cluster.restore_all())
+            await asyncio.wait([again], timeout=0.2)  # until it waits for the node
+            again.cancel()
+            await asyncio.wait([again])
+            assert cluster._leaving, "Stop in Connect forgot the node that is leaving"
             cluster._down = down
             await poll(AsyncMock(side_effect=lambda: not cluster._leaving), 5, "it waits for ever")
             await cluster.restart(name)
-            await cluster.restore_all(5)
+            await cluster.restore_all()
 
     asyncio.run(run())
 

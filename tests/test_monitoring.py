@@ -99,8 +99,8 @@ def exporter_options() -> list[str]:
 @asynccontextmanager
 async def watched(directory: Path):
     """As the profile has it, but for the addresses and a scrape each second."""
-    export, scrape = free_ports(2)
     cluster = await Embedded().start()
+    export, scrape = free_ports(2)
     config = yaml.safe_load((ROOT / "config/prometheus.yml").read_text())
     config["global"]["scrape_interval"] = "1s"
     config["scrape_configs"][0]["static_configs"][0]["targets"] = [f"127.0.0.1:{export}"]

@@ -359,7 +359,7 @@ class Cluster:
         more, and so to the first `publish`, `fetch` or `consumer_info`. Each node is asked with a request
         that is refused by whoever leads, so nothing is stored or taken: a publish that expects another
         stream, half a pull request. A consumer also sees all that the stream holds for it, where that can
-        be counted. Raises ClusterError when that takes longer than `timeout` seconds.
+        be counted. ClusterError where a node lets nobody in, or does not answer so, for `timeout` seconds.
         """
         clients, what = [], f"{consumer} of {stream}" if consumer else stream
         async with contextlib.AsyncExitStack() as stack:
@@ -535,8 +535,8 @@ class Cluster:
     async def restore_all(self, timeout: float = 30) -> None:
         """Heals, resumes and starts whatever is not running; all nodes are ready then, and have caught up."""
         await self.heal()
-        # A cell was stopped while it waited for these to go.
-        await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self._leaving:  # a cell was stopped while it waited for these to go; Stop here leaves them at it
+            await asyncio.wait(self._leaving, timeout=timeout)
         for name, state in (await self.states()).items():
             if state == "paused":
                 await self.resume(name)

@@ -150,8 +150,8 @@ class Panel(widgets.VBox):
         self._picture.value = f'<img alt="{figure.alt}" src="data:image/png;base64,{data}">'
 
     def start(self) -> "Panel":
-        for task in Panel._running:  # its cell was run again, and nobody closed it
-            task.cancel()
+        if Panel._running:  # its cell was run again, and nobody closed it
+            self._background(end(*Panel._running))
         Panel._running = self._tasks
         self._background(self._publish())
         self._background(self._watch())
