@@ -58,6 +58,8 @@ def test_four_nodes_as_the_mission_names_them():
             assert b"nats-server-" in answer.data
             await system.close()
             assert not await js.streams_info(), "the readiness probe was left behind"
+            with pytest.raises(ClusterError, match=r"run .Connect. again"):
+                await cluster.delete_streams(system.jetstream(), "ORDERS")
 
     asyncio.run(run())
 

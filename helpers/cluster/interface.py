@@ -554,6 +554,8 @@ class Cluster:
         somebody else's cluster a stream that this learner's kernels did not make is left alone: ClusterError
         names it.
         """
+        if js._nc.is_closed:
+            raise ClusterError("this connection is closed, as after *Clean up*: run *Connect* again")
         for name in streams:
             await poll(lambda name=name: self._gone(js, name), 30, f"the stream {name} cannot be deleted")
             self._claimed.add(name)
