@@ -31,7 +31,9 @@ OURS = ("FaultRefused", "Authorization Violation")  # a class lets in no guest
 def student(tmp_path):
     """The environment of one, in a class that runs."""
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    class_ = folder.make(tmp_path / "class", 2, port=14_222 + 4 * worker)
+    # Other ports for each worker, and for each run: servers that a killed run left must not be in the way.
+    port = 14_222 + 16 * (os.getppid() % 100) + 4 * worker
+    class_ = folder.make(tmp_path / "class", 2, port=port)
     try:
         asyncio.run(servers.start(class_))
         yield os.environ | {"NATS_URL": class_.url(class_.members[1])}

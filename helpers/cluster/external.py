@@ -17,7 +17,7 @@ import psutil
 from nats.js.api import ConsumerConfig, StreamConfig, StreamInfo
 from nats.js.errors import APIError, NotFoundError, ServiceUnavailableError
 
-from .interface import ONE_TRY, Cluster, ClusterError, FaultRefused, Node, Secret, poll
+from .interface import ONE_TRY, Cluster, ClusterError, FaultRefused, Node, Secret, must_be_open, poll
 
 # The first part of every subject that a lesson publishes on, or makes a stream of.
 ROOTS = (
@@ -397,6 +397,7 @@ class External(Cluster):
             await self._sign(nc.jetstream(domain=self.domain, timeout=2))
 
     async def delete_streams(self, js: nats.js.JetStreamContext, *streams: str) -> None:
+        must_be_open(js)
         there = {info.config.name: info for info in await self._sign(js) if info.config.name in streams}
         theirs = [name for name, info in there.items() if not self._ours(info)]
         if theirs:

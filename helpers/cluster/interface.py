@@ -146,6 +146,12 @@ async def _selected(js: nats.js.JetStreamContext, info: StreamInfo, config: Cons
     return 0
 
 
+def must_be_open(js: nats.js.JetStreamContext) -> None:
+    """ClusterError where the notebook has closed this connection."""
+    if js._nc.is_closed:
+        raise ClusterError("this connection is closed, as after *Clean up*: run *Connect* again")
+
+
 async def _last(js: nats.js.JetStreamContext, stream: str, subject: str) -> int:
     """The sequence of the last message on a subject of the stream, as its leader says; 0 without one."""
     with contextlib.suppress(NotFoundError):  # no such message: the stream itself has just answered
@@ -554,8 +560,7 @@ class Cluster:
         somebody else's cluster a stream that this learner's kernels did not make is left alone: ClusterError
         names it.
         """
-        if js._nc.is_closed:
-            raise ClusterError("this connection is closed, as after *Clean up*: run *Connect* again")
+        must_be_open(js)
         for name in streams:
             await poll(lambda name=name: self._gone(js, name), 30, f"the stream {name} cannot be deleted")
             self._claimed.add(name)
