@@ -117,6 +117,8 @@ def test_a_kill_that_was_stopped_is_over_when_the_node_is_down():
             again.cancel()
             await asyncio.wait([again])
             assert cluster._leaving, "Stop in Connect forgot the node that is leaving"
+            with pytest.raises(ClusterError, match="told to go is still there"):
+                await cluster.restore_all(0.1)
             cluster._down = down
             await poll(AsyncMock(side_effect=lambda: not cluster._leaving), 5, "it waits for ever")
             await cluster.restart(name)

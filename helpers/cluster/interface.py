@@ -542,7 +542,9 @@ class Cluster:
         """Heals, resumes and starts whatever is not running; all nodes are ready then, and have caught up."""
         await self.heal()
         if self._leaving:  # a cell was stopped while it waited for these to go; Stop here leaves them at it
-            await asyncio.wait(self._leaving, timeout=timeout)
+            _, late = await asyncio.wait(self._leaving, timeout=timeout)
+            if late:  # it would go in the middle of what comes next
+                raise ClusterError(f"a node that was told to go is still there (waited {timeout:.0f} s)")
         for name, state in (await self.states()).items():
             if state == "paused":
                 await self.resume(name)
