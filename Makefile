@@ -49,7 +49,7 @@ test: install ## run every notebook and test that needs no Docker, browser or na
 	$(BIN)/pytest $(SIDE_BY_SIDE)
 
 test-sections: install ## run every section after Connect alone; stop and repeat every long cell; every lesson but 2 in a class
-	$(BIN)/pytest -m sections -n 4 --dist worksteal tests/test_stop.py tests/test_sections.py tests/test_shared.py
+	$(BIN)/pytest -m sections -n 6 --dist worksteal tests/test_stop.py tests/test_sections.py tests/test_shared.py
 
 test-docker: install ## run the tests that need Docker, and the notebooks on the compose cluster
 	$(BIN)/pytest -m docker
